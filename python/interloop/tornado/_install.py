@@ -1,0 +1,89 @@
+"""Make Tornado choose our IOLoop, and undo it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any, NamedTuple
+
+import tornado.ioloop
+from interloop import Loop, new_event_loop
+from interloop.tornado.ioloop import IOLoop, MainIOLoop
+
+_Stock = tornado.ioloop.IOLoop
+_stock_current = _Stock.current
+
+
+class _Replaced(NamedTuple):
+    """What stood where ours stands now."""
+
+    configuration: tuple[Any, Any]
+    current: Any
+
+
+_replaced: _Replaced | None = None
+
+
+def install() -> None:
+    """Make Tornado's IOLoops ours: those made by ``tornado.ioloop.IOLoop()``, and those that
+    ``IOLoop.current()`` makes for an :class:`interloop.Loop`, or for a thread with no event loop
+    (for which it makes an ``interloop.Loop``).
+
+    IOLoops that exist already stay what they are, as does what ``AsyncIOLoop()`` and
+    ``AsyncIOMainLoop()`` make when an application names them. Keyword arguments given to an earlier
+    ``IOLoop.configure`` stay in force. A second call changes nothing. Counterpart:
+    ``IOLoop.configure``; call it from one thread, before the application makes its IOLoops.
+    """
+    global _replaced
+    if _replaced is not None:
+        return
+    configuration = _Stock._save_configuration()
+    replaced = _Replaced(configuration, _Stock.current)
+    _Stock.configure(IOLoop, **(configuration[1] or {}))
+    _Stock.current = staticmethod(_current)  # type: ignore[method-assign, assignment]
+    _replaced = replaced
+
+
+def uninstall() -> None:
+    """Undo :func:`install`; IOLoops made meanwhile keep working. Without an install nothing
+    happens, and what somebody else configured or replaced since then stays."""
+    global _replaced
+    if _replaced is None:
+        return
+    if _Stock.configured_class() is IOLoop:
+        _Stock._restore_configuration(_replaced.configuration)
+    if _Stock.current is _current:
+        _Stock.current = staticmethod(_replaced.current)  # type: ignore[method-assign]
+    _replaced = None
+
+
+def _current(instance: bool = True) -> tornado.ioloop.IOLoop | None:
+    """``IOLoop.current`` while installed; afterwards Tornado's, for those who kept a reference."""
+    running = asyncio._get_running_loop()
+    # The usual case by far: Tornado asks several times per request.
+    if running is not None and (known := _Stock._ioloop_for_asyncio.get(running)) is not None:
+        return known
+    if instance and _replaced is not None:
+        if running is None and not _thread_has_loop():
+            asyncio.set_event_loop(new_event_loop())
+        loop = running or asyncio.get_event_loop()
+        if isinstance(loop, Loop) and loop not in _Stock._ioloop_for_asyncio:
+            main: IOLoop = MainIOLoop()
+            return main
+    return _stock_current(instance)
+
+
+def _thread_has_loop() -> bool:
+    """Whether ``asyncio.get_event_loop()`` would return a loop here without making one.
+
+    Up to 3.13 asking would make a stock loop, with a DeprecationWarning, so the policy's own record
+    is read. A policy that keeps none decides for itself.
+    """
+    if sys.version_info >= (3, 14):
+        try:
+            asyncio.get_event_loop()
+        except RuntimeError:
+            return False
+        return True
+    local = getattr(asyncio.get_event_loop_policy(), "_local", None)
+    return local is None or local._loop is not None
