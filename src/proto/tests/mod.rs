@@ -2,6 +2,8 @@
 //! operations from fixed seeds, so that a failure repeats.
 
 mod marks;
+mod pending_read;
 mod phase;
+mod read_buffer;
 mod rng;
 mod write_buffer;

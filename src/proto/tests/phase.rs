@@ -13,11 +13,17 @@ const EVENTS: [Event; 7] = [
     Event::LostDelivered,
 ];
 
+// What events ask for, by the names that the table has for them.
+const STOP: &[Actions] = &[Actions::STOP_READING];
+const SHUT: &[Actions] = &[Actions::SHUTDOWN_WRITE];
 const CUT: &[Actions] = &[
     Actions::STOP_READING,
     Actions::DROP_OUTPUT,
     Actions::QUEUE_LOST,
 ];
+const DROP: &[Actions] = &[Actions::DROP_OUTPUT, Actions::QUEUE_LOST];
+const HANG: &[Actions] = &[Actions::STOP_READING, Actions::QUEUE_LOST];
+const LOSE: &[Actions] = &[Actions::QUEUE_LOST];
 
 /// Applies `event` and holds the answer against exactly these actions.
 #[track_caller]
@@ -49,22 +55,12 @@ fn asyncio_close_flushes_then_reports() {
     let mut life = Lifecycle::new();
     assert!(life.may_read() && life.may_send() && !life.is_closing());
     step(&mut life, Event::WriteDrained, Phase::Open, &[]);
-    step(
-        &mut life,
-        Event::Close,
-        Phase::Flushing,
-        &[Actions::STOP_READING],
-    );
+    step(&mut life, Event::Close, Phase::Flushing, STOP);
     assert!(life.is_closing() && life.may_send() && !life.may_read());
     // As in selector_events: _conn_lost is still zero, the bytes join those that wait.
     assert_eq!(life.may_write(WriteRules::ASYNCIO), Ok(()));
     step(&mut life, Event::Close, Phase::Flushing, &[]);
-    step(
-        &mut life,
-        Event::WriteDrained,
-        Phase::Closing,
-        &[Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::WriteDrained, Phase::Closing, LOSE);
     assert_eq!(
         life.may_write(WriteRules::ASYNCIO),
         Err(WriteRefused::Closed)
@@ -82,18 +78,8 @@ fn asyncio_abort_drops() {
     assert!(life.is_closing() && !life.may_send() && !life.may_read());
 
     let mut life = Lifecycle::new();
-    step(
-        &mut life,
-        Event::Close,
-        Phase::Flushing,
-        &[Actions::STOP_READING],
-    );
-    step(
-        &mut life,
-        Event::Abort,
-        Phase::Closing,
-        &[Actions::DROP_OUTPUT, Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::Close, Phase::Flushing, STOP);
+    step(&mut life, Event::Abort, Phase::Closing, DROP);
 }
 
 #[test]
@@ -108,19 +94,9 @@ fn asyncio_write_eof_leaves_after_the_buffer_and_is_remembered() {
         Err(WriteRefused::AfterEof)
     );
     step(&mut life, Event::LocalEof, Phase::Finishing, &[]);
-    step(
-        &mut life,
-        Event::WriteDrained,
-        Phase::LocalShut,
-        &[Actions::SHUTDOWN_WRITE],
-    );
+    step(&mut life, Event::WriteDrained, Phase::LocalShut, SHUT);
     assert!(life.write_eof_sent() && life.may_read() && !life.may_send());
-    step(
-        &mut life,
-        Event::Close,
-        Phase::Closing,
-        &[Actions::STOP_READING, Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::Close, Phase::Closing, HANG);
     // RuntimeError in asyncio, also when the connection is gone.
     assert_eq!(
         life.may_write(WriteRules::ASYNCIO),
@@ -137,33 +113,18 @@ fn asyncio_write_eof_leaves_after_the_buffer_and_is_remembered() {
 fn asyncio_close_after_write_eof_flushes_without_shutdown() {
     let mut life = Lifecycle::new();
     step(&mut life, Event::LocalEof, Phase::Finishing, &[]);
-    step(
-        &mut life,
-        Event::Close,
-        Phase::Flushing,
-        &[Actions::STOP_READING],
-    );
+    step(&mut life, Event::Close, Phase::Flushing, STOP);
     assert_eq!(
         life.may_write(WriteRules::ASYNCIO),
         Err(WriteRefused::AfterEof)
     );
-    step(
-        &mut life,
-        Event::WriteDrained,
-        Phase::Closing,
-        &[Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::WriteDrained, Phase::Closing, LOSE);
 }
 
 #[test]
 fn write_eof_after_close_is_ignored_and_not_remembered() {
     let mut life = Lifecycle::new();
-    step(
-        &mut life,
-        Event::Close,
-        Phase::Flushing,
-        &[Actions::STOP_READING],
-    );
+    step(&mut life, Event::Close, Phase::Flushing, STOP);
     step(&mut life, Event::LocalEof, Phase::Flushing, &[]);
     assert!(!life.write_eof_requested());
     assert_eq!(life.may_write(WriteRules::ASYNCIO), Ok(()));
@@ -172,78 +133,33 @@ fn write_eof_after_close_is_ignored_and_not_remembered() {
 #[test]
 fn peer_eof_kept_open_then_both_shut_until_closed() {
     let mut life = Lifecycle::new();
-    step(
-        &mut life,
-        Event::PeerEof,
-        Phase::PeerShut,
-        &[Actions::STOP_READING],
-    );
+    step(&mut life, Event::PeerEof, Phase::PeerShut, STOP);
     assert!(!life.may_read() && life.may_send() && !life.is_closing());
     assert_eq!(life.may_write(WriteRules::ASYNCIO), Ok(()));
     step(&mut life, Event::WriteDrained, Phase::PeerShut, &[]);
     step(&mut life, Event::LocalEof, Phase::PeerShutFinishing, &[]);
-    step(
-        &mut life,
-        Event::WriteDrained,
-        Phase::BothShut,
-        &[Actions::SHUTDOWN_WRITE],
-    );
+    step(&mut life, Event::WriteDrained, Phase::BothShut, SHUT);
     assert!(!life.is_closing() && life.write_eof_sent());
-    step(
-        &mut life,
-        Event::Close,
-        Phase::Closing,
-        &[Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::Close, Phase::Closing, LOSE);
 
     let mut life = Lifecycle::new();
     step(&mut life, Event::LocalEof, Phase::Finishing, &[]);
-    step(
-        &mut life,
-        Event::PeerEof,
-        Phase::PeerShutFinishing,
-        &[Actions::STOP_READING],
-    );
+    step(&mut life, Event::PeerEof, Phase::PeerShutFinishing, STOP);
     step(&mut life, Event::Close, Phase::Flushing, &[]);
 
     let mut life = Lifecycle::new();
     step(&mut life, Event::LocalEof, Phase::Finishing, &[]);
-    step(
-        &mut life,
-        Event::WriteDrained,
-        Phase::LocalShut,
-        &[Actions::SHUTDOWN_WRITE],
-    );
-    step(
-        &mut life,
-        Event::PeerEof,
-        Phase::BothShut,
-        &[Actions::STOP_READING],
-    );
-    step(
-        &mut life,
-        Event::Failed,
-        Phase::Closing,
-        &[Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::WriteDrained, Phase::LocalShut, SHUT);
+    step(&mut life, Event::PeerEof, Phase::BothShut, STOP);
+    step(&mut life, Event::Failed, Phase::Closing, LOSE);
 }
 
 #[test]
 fn peer_eof_answered_by_a_close_that_the_callback_made_already() {
     // eof_received() calls transport.abort() and answers None: the close that follows changes nothing.
     let mut life = Lifecycle::new();
-    step(
-        &mut life,
-        Event::PeerEof,
-        Phase::PeerShut,
-        &[Actions::STOP_READING],
-    );
-    step(
-        &mut life,
-        Event::Abort,
-        Phase::Closing,
-        &[Actions::DROP_OUTPUT, Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::PeerEof, Phase::PeerShut, STOP);
+    step(&mut life, Event::Abort, Phase::Closing, DROP);
     step(&mut life, Event::Close, Phase::Closing, &[]);
 }
 
@@ -251,19 +167,9 @@ fn peer_eof_answered_by_a_close_that_the_callback_made_already() {
 fn twisted_writes_until_drained() {
     // loseConnection: what is written while it flushes still goes out.
     let mut life = Lifecycle::new();
-    step(
-        &mut life,
-        Event::Close,
-        Phase::Flushing,
-        &[Actions::STOP_READING],
-    );
+    step(&mut life, Event::Close, Phase::Flushing, STOP);
     assert_eq!(life.may_write(WriteRules::TWISTED), Ok(()));
-    step(
-        &mut life,
-        Event::WriteDrained,
-        Phase::Closing,
-        &[Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::WriteDrained, Phase::Closing, LOSE);
     assert_eq!(
         life.may_write(WriteRules::TWISTED),
         Err(WriteRefused::Closed)
@@ -274,29 +180,14 @@ fn twisted_writes_until_drained() {
     step(&mut life, Event::LocalEof, Phase::Finishing, &[]);
     assert_eq!(life.may_write(WriteRules::TWISTED), Ok(()));
     let mut both = life;
-    step(
-        &mut life,
-        Event::WriteDrained,
-        Phase::LocalShut,
-        &[Actions::SHUTDOWN_WRITE],
-    );
+    step(&mut life, Event::WriteDrained, Phase::LocalShut, SHUT);
     assert_eq!(
         life.may_write(WriteRules::TWISTED),
         Err(WriteRefused::AfterEof)
     );
-    step(
-        &mut life,
-        Event::Close,
-        Phase::Closing,
-        &[Actions::STOP_READING, Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::Close, Phase::Closing, HANG);
 
-    step(
-        &mut both,
-        Event::Close,
-        Phase::Flushing,
-        &[Actions::STOP_READING],
-    );
+    step(&mut both, Event::Close, Phase::Flushing, STOP);
     assert_eq!(both.may_write(WriteRules::TWISTED), Ok(()));
 }
 
@@ -304,30 +195,15 @@ fn twisted_writes_until_drained() {
 fn tornado_closes_at_once() {
     let mut life = Lifecycle::new();
     assert_eq!(life.may_write(WriteRules::TORNADO), Ok(()));
-    step(
-        &mut life,
-        Event::PeerEof,
-        Phase::PeerShut,
-        &[Actions::STOP_READING],
-    );
-    step(
-        &mut life,
-        Event::Abort,
-        Phase::Closing,
-        &[Actions::DROP_OUTPUT, Actions::QUEUE_LOST],
-    );
+    step(&mut life, Event::PeerEof, Phase::PeerShut, STOP);
+    step(&mut life, Event::Abort, Phase::Closing, DROP);
     assert_eq!(
         life.may_write(WriteRules::TORNADO),
         Err(WriteRefused::Closed)
     );
 
     let mut flushing = Lifecycle::new();
-    step(
-        &mut flushing,
-        Event::Close,
-        Phase::Flushing,
-        &[Actions::STOP_READING],
-    );
+    step(&mut flushing, Event::Close, Phase::Flushing, STOP);
     assert_eq!(
         flushing.may_write(WriteRules::TORNADO),
         Err(WriteRefused::Closed)

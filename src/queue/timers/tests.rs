@@ -4,11 +4,21 @@ use std::rc::Rc;
 
 use super::{Entry, KEPT, STALE_MIN, TimerKey, Timers};
 
-// The one generator of the house's tests. Shared as a file, since no floor-1 folder imports another.
-#[path = "../../proto/tests/rng.rs"]
-#[allow(dead_code)]
-mod rng;
-use rng::Rng;
+/// A small generator (xorshift64*), so that random tests need no dependency and repeat exactly.
+struct Rng(u64);
+
+impl Rng {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).unwrap() % bound
+    }
+}
 
 /// Few distinct values, so that equal deadlines are common.
 fn deadline(rng: &mut Rng) -> f64 {
