@@ -140,15 +140,15 @@ def mentions(source: str, module: tuple[str, ...]) -> Iterator[Mention]:
                 continue
             elif _text(stream, position + 1) == "::" and _starts_a_path(stream, position):
                 start = position
-                path = [token.text]
+                written: tuple[str, ...] = (token.text,)
                 while (
                     _text(stream, position + 1) == "::" and _kind(stream, position + 2) == "ident"
                 ):
                     position += 2
-                    path.append(stream[position].text)
+                    written = (*written, stream[position].text)
                 # pub(in crate::x) says who may look in; it mentions nothing.
                 if not (_text(stream, start - 1) == "in" and _text(stream, start - 3) == "pub"):
-                    yield Mention(_absolute(tuple(path), here, token.line), token.line)
+                    yield Mention(_absolute(written, here, token.line), token.line)
         position += 1
     if inline:
         raise SourceError("a brace that is never closed")
