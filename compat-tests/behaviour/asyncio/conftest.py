@@ -1,0 +1,75 @@
+"""Nothing may pass here that warned, logged an error in silence, or left a file descriptor open."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import pathlib
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+if str(HERE) not in sys.path:  # for aio_support, whatever import mode pytest runs in
+    sys.path.insert(0, str(HERE))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+
+
+class AsyncioLog(logging.Handler):
+    """The warnings and errors asyncio logged in this test. Those a test does not `take` fail it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def take(self, text: str) -> logging.LogRecord:
+        """Removes and returns the first record whose message contains `text`."""
+        for record in self.records:
+            if text in record.getMessage():
+                self.records.remove(record)
+                return record
+        raise AssertionError(f"asyncio logged nothing with {text!r}, but {self.texts()}")
+
+    def texts(self) -> list[str]:
+        return [record.getMessage() for record in self.records]
+
+
+@pytest.fixture(autouse=True)
+def asyncio_log():
+    handler = AsyncioLog()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(handler)
+    yield handler
+    # What is still referenced by cycles only must complain now, and here.
+    gc.collect()
+    logger.removeHandler(handler)
+    assert handler.texts() == []
+
+
+def open_fds() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the descriptor of the directory just listed
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_fd_left(asyncio_log):
+    """Set up after, so torn down before, asyncio_log; both run after the fixtures a test asks for are torn down."""
+    before = open_fds()
+    yield
+    gc.collect()
+    left = {fd: what for fd, what in open_fds().items() if before.get(fd) != what}
+    assert left == {}
