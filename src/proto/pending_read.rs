@@ -157,8 +157,7 @@ fn search(
     // It can begin in what was seen, and end in what comes.
     let possible = bytes
         .len()
-        .saturating_sub(delimiter.len().saturating_sub(1))
-        .max(skip);
+        .saturating_sub(delimiter.len().saturating_sub(1));
     *searched = buffer.position().wrapping_add(possible as u64);
     None
 }

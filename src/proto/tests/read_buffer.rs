@@ -124,6 +124,35 @@ fn a_buffer_that_never_runs_empty_stays_as_large_as_its_content() {
 }
 
 #[test]
+fn what_was_taken_makes_room_in_the_same_block() {
+    let mut buffer = with(&[b'x'; 100]);
+    let (block, capacity) = (buffer.as_slice().as_ptr(), buffer.capacity());
+    buffer.discard(60);
+    buffer.append(&[b'y'; 50]).unwrap();
+    assert_eq!(
+        (buffer.as_slice().as_ptr(), buffer.capacity()),
+        (block, capacity)
+    );
+    assert_eq!(
+        buffer.as_slice(),
+        [[b'x'; 40].as_slice(), &[b'y'; 50]].concat()
+    );
+}
+
+#[test]
+fn a_long_content_that_trickles_does_not_move_each_time() {
+    let mut buffer = with(&[b'x'; 1000]);
+    let (mut moves, mut expected) = (0, std::ptr::null());
+    for _ in 0..10_000 {
+        buffer.append(b"y").unwrap();
+        moves += usize::from(buffer.as_slice().as_ptr() != expected);
+        buffer.discard(1);
+        expected = buffer.as_slice().as_ptr();
+    }
+    assert!(moves <= 20, "moved {moves} times");
+}
+
+#[test]
 fn the_room_of_a_burst_goes_when_its_rest_moves() {
     let mut buffer = with(&vec![b'x'; 1 << 20]);
     buffer.discard((1 << 20) - 1);

@@ -262,6 +262,7 @@ fn insert_and_cancel_do_not_allocate_when_warm() {
         for step in 0..1000 {
             let key = timers.insert(f64::from(1000 - step), "timeout");
             assert_eq!(timers.cancel(key), Some("timeout"));
+            assert_eq!(timers.heap_len(), 1, "the last leaf leaves at once");
         }
         if round > 0 {
             assert_eq!(
