@@ -13,6 +13,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_core",),
     ("_loop",),
     ("loop",),
+    ("policy", "runner"),
     ("",),
     ("bridge", "trio", "stats", "stall"),
     ("twisted", "tornado"),

@@ -56,13 +56,13 @@ def broken_promises(text: str) -> list[str]:
 
 
 def is_broken_path(word: str) -> bool:
-    """Whether this is written as a path into this tree (its first part is there, or it can only be a file), and is not there."""
+    """Whether this is written as a path from the top of this tree, and is not there."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", word) or word.startswith("-"):
         return False
     first, _, rest = word.partition("/")
-    ours = bool(rest) and (ROOT / first).is_dir()
-    file = not rest and re.fullmatch(r"[\w-]+\.(md|toml|py|rs)", word) is not None
-    return (ours or file) and not (ROOT / word).exists() and not made_by_make(word)
+    below = bool(rest) and (ROOT / first).is_dir()
+    at_top = re.fullmatch(r"[\w-]+\.(md|toml)", word) is not None
+    return (below or at_top) and not (ROOT / word).exists() and not made_by_make(word)
 
 
 def made_by_make(word: str) -> bool:
