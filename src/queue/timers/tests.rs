@@ -205,6 +205,13 @@ fn a_timer_put_off_again_and_again_stays_one_entry() {
 
 #[test]
 fn a_timer_moved_ahead_again_and_again_does_not_fill_the_heap() {
+    let mut alone = Timers::new();
+    let key = alone.insert(0.0, "alone");
+    for step in 1..100 {
+        assert!(alone.reschedule(key, -f64::from(step)));
+        assert_eq!(alone.heap_len(), 1, "the last leaf is replaced");
+    }
+
     let mut timers = Timers::new();
     let key = timers.insert(0.0, "timeout");
     let _ = timers.insert(0.5, "other");
