@@ -1,0 +1,145 @@
+"""What the extension asks of Python, once per rare event: reports, reprs, warnings.
+
+Each function is looked up by name in `src/py/names.rs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import warnings
+from asyncio import constants, format_helpers, trsock
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import traceback
+
+    from interloop._core import Handle, StreamTransport, TimerHandle
+    from interloop.loop import Loop
+
+BYTES_LIKE = (bytes, bytearray, memoryview)
+
+
+def report_callback(handle: Handle | TimerHandle, exception: BaseException) -> None:
+    """A callback raised: told to the exception handler as `asyncio.Handle._run` tells it."""
+    source = format_helpers._format_callback_source(handle._callback, handle._args)
+    context: dict[str, Any] = {
+        "message": f"Exception in callback {source}",
+        "exception": exception,
+        "handle": handle,
+    }
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    handle._loop.call_exception_handler(context)
+
+
+def report_protocol(
+    loop: Loop, transport: StreamTransport, exception: BaseException, callback: Any
+) -> None:
+    """`connection_made` or `connection_lost` raised: stock runs them as callbacks and says so."""
+    source = format_helpers._format_callback_source(callback, ())
+    loop.call_exception_handler(
+        {
+            "message": f"Exception in callback {source}",
+            "exception": exception,
+            "transport": transport,
+            "protocol": transport.get_protocol(),
+        }
+    )
+
+
+def report_fatal(transport: StreamTransport, exception: BaseException, message: str) -> None:
+    """A transport ends because of an error. The network's own errors are no news: debug log only."""
+    loop = transport._loop
+    if isinstance(exception, OSError):
+        if loop.get_debug():
+            logger.debug("%r: %s", transport, message, exc_info=exception)
+        return
+    report_transport(transport, exception, message)
+
+
+def report_transport(transport: StreamTransport, exception: BaseException, message: str) -> None:
+    """Something about a transport, told to the exception handler."""
+    transport._loop.call_exception_handler(
+        {
+            "message": message,
+            "exception": exception,
+            "transport": transport,
+            "protocol": transport.get_protocol(),
+        }
+    )
+
+
+def report_accept(
+    loop: Loop, exception: BaseException, message: str, sock: socket.socket | None
+) -> None:
+    """A connection could not be accepted. Out of resources: stop, and start again in a second."""
+    context: dict[str, Any] = {"message": message, "exception": exception}
+    if sock is not None:
+        context["socket"] = trsock.TransportSocket(sock)
+        loop._pause_listening(sock, constants.ACCEPT_RETRY_DELAY)
+    loop.call_exception_handler(context)
+
+
+def report_slow(loop: Loop, what: Any, seconds: float) -> None:
+    """Debug mode: a callback or an I/O event took long. anyio filters on exactly this format string."""
+    if seconds >= loop.slow_callback_duration:
+        shown = repr(what) if what is None else _describe(what)
+        logger.warning("Executing %s took %.3f seconds", shown, seconds)
+
+
+def _describe(what: Any) -> str:
+    if isinstance(what, asyncio.Handle):
+        return str(asyncio.base_events._format_handle(what))
+    return f"I/O of {what!r}"
+
+
+def source_traceback() -> traceback.StackSummary:
+    """Where a handle was made: for debug mode. The native caller has no frame to leave out."""
+    return format_helpers.extract_stack(sys._getframe(1))
+
+
+def handle_repr(handle: Handle | TimerHandle) -> str:
+    """The repr of the stock class, whose methods the native handles borrow."""
+    return asyncio.Handle.__repr__(handle)
+
+
+def transport_repr(transport: StreamTransport) -> str:
+    """Like stock's: class, fd, whether it reads, what waits to be sent."""
+    fd, closed, closing, reading, size = transport._describe()
+    info = [type(transport).__name__]
+    if closed:
+        info.append("closed")
+    elif closing:
+        info.append("closing")
+    info.append(f"fd={fd}")
+    if not closed:
+        info.append(f"read={'polling' if reading else 'idle'}")
+        info.append(f"write=<{'polling' if size else 'idle'}, bufsize={size}>")
+    return f"<{' '.join(info)}>"
+
+
+def transport_extra(sock: socket.socket | None, sockname: Any, peername: Any) -> dict[str, Any]:
+    """What `get_extra_info` knows of a stream."""
+    if sock is None:
+        # Asked for the first time after the connection is gone: a socket that is closed, as stock's is.
+        sock = socket.socket()
+        sock.close()
+    return {
+        "socket": trsock.TransportSocket(sock),
+        "sockname": sockname,
+        "peername": peername,
+    }
+
+
+def warn_write(count: int) -> None:
+    """Writes go on after the connection was lost: stock warns from the fifth on."""
+    if count >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+        logger.warning("socket.send() raised exception.")
+
+
+def warn_unclosed(transport: StreamTransport) -> None:
+    """A loop was closed with a transport open."""
+    warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport)

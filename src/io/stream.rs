@@ -1,0 +1,462 @@
+//! The stream core: a connected descriptor, its phase, its buffers. What asyncio's, Twisted's and Tornado's transports
+//! are faces of.
+
+use std::collections::VecDeque;
+use std::io;
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+
+use super::sink::{Face, Failed};
+use super::{read, write};
+use crate::poll::{Key, Readiness, Registrar};
+use crate::proto::marks::WaterMarks;
+use crate::proto::phase::{Actions, Event, Lifecycle, WriteRules};
+use crate::proto::write_buffer::{Finished, WriteBuffer};
+use crate::py::bytes::Chunk;
+use crate::py::errors;
+use crate::runtime::LoopCore;
+use crate::runtime::state::{Driver, Entry, Item, Kernel, LoopState, Source};
+use crate::sys::{Fd, socket};
+
+/// When a write leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flush {
+    /// At once, when nothing is buffered.
+    Now,
+    /// After the turn's ready batch, before the poll: the writes of one turn leave together, and never inside `write`.
+    EndOfTurn,
+}
+
+/// What differs between hosts, as plain data.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub flush: Flush,
+    pub rules: WriteRules,
+    pub marks: WaterMarks,
+    /// Whether bytes are wanted unasked as soon as the stream is made.
+    pub reading: bool,
+}
+
+/// A transformation of the bytes between the socket and the face, as TLS is. It keeps what it cannot pass on yet.
+pub trait Layer: Send {
+    /// Bytes came from the peer: appends what they mean to `plain`, and what must be sent in answer to `wire`.
+    fn decode(&mut self, bytes: &[u8], plain: &mut Vec<u8>, wire: &mut Vec<u8>) -> io::Result<()>;
+
+    /// The host writes: appends what must be sent to `wire`.
+    fn encode(&mut self, bytes: &[u8], wire: &mut Vec<u8>) -> io::Result<()>;
+}
+
+/// A layer and what it has decoded but nobody has taken yet.
+pub struct Layered {
+    pub layer: Box<dyn Layer>,
+    pub plain: VecDeque<u8>,
+}
+
+/// A connected stream. Lives in the loop's table; everybody else has its key.
+pub struct Stream {
+    pub(super) fd: Fd,
+    /// The Python socket that owns the descriptor; without one we own it.
+    pub(super) owner: Option<Py<PyAny>>,
+    pub(super) face: Face,
+    pub(super) life: Lifecycle,
+    pub(super) rules: WriteRules,
+    pub(super) flush: Flush,
+    pub(super) marks: WaterMarks,
+    pub(super) out: WriteBuffer<Chunk>,
+    pub(super) layer: Option<Box<Layered>>,
+    /// Why the stream ends: the first reason.
+    reason: Option<Py<PyBaseException>>,
+    pub(super) registered: bool,
+    /// Registered for writing too: after the first send that did not take everything.
+    pub(super) writing: bool,
+    /// The host wants bytes.
+    pub(super) reading: bool,
+    /// An edge came and nothing has drained it yet.
+    pub(super) readable: bool,
+    /// The peer's end of file is on its way: a short read does not mean that everything was read.
+    pub(super) ended: bool,
+    /// The kernel has room again and there is something to send.
+    pub(super) writable: bool,
+    /// An entry for it waits in the ready queue.
+    pub(super) queued: bool,
+    /// It waits for the end of the turn.
+    pub(super) flush_queued: bool,
+    /// A read that fills less than asked has drained the socket: true for TCP. On Unix sockets a read also ends
+    /// where ancillary data begins.
+    pub(super) short_read_drains: bool,
+}
+
+impl Stream {
+    /// A stream on a connected, non-blocking descriptor. With an `owner`, that is the Python socket
+    /// which closes it.
+    pub fn new(fd: Fd, tcp: bool, owner: Option<Py<PyAny>>, face: Face, options: Options) -> Self {
+        Stream {
+            fd,
+            owner,
+            face,
+            life: Lifecycle::new(),
+            rules: options.rules,
+            flush: options.flush,
+            marks: options.marks,
+            out: WriteBuffer::new(),
+            layer: None,
+            reason: None,
+            registered: false,
+            writing: false,
+            reading: options.reading,
+            readable: false,
+            ended: false,
+            writable: false,
+            queued: false,
+            flush_queued: false,
+            short_read_drains: tcp,
+        }
+    }
+
+    /// Whether reading is wanted and makes sense.
+    #[inline]
+    pub(super) fn wants_bytes(&self) -> bool {
+        self.reading && self.life.may_read()
+    }
+
+    /// Whether something can be read without waiting for an edge.
+    #[inline]
+    pub(super) fn has_bytes(&self) -> bool {
+        self.readable
+            || self
+                .layer
+                .as_ref()
+                .is_some_and(|layered| !layered.plain.is_empty())
+    }
+
+    pub fn life(&self) -> Lifecycle {
+        self.life
+    }
+
+    pub fn is_reading(&self) -> bool {
+        self.wants_bytes()
+    }
+
+    pub fn buffered(&self) -> usize {
+        self.out.len()
+    }
+
+    pub fn marks(&self) -> &WaterMarks {
+        &self.marks
+    }
+
+    pub fn owner(&self) -> Option<&Py<PyAny>> {
+        self.owner.as_ref()
+    }
+
+    /// From now on a Python socket owns the descriptor and closes it.
+    pub fn set_owner(&mut self, owner: Py<PyAny>) -> Option<Py<PyAny>> {
+        self.owner.replace(owner)
+    }
+
+    /// Another face takes over from here, with what is buffered. The old one is the caller's to drop.
+    #[must_use]
+    pub fn set_face(&mut self, face: Face) -> Face {
+        std::mem::replace(&mut self.face, face)
+    }
+
+    /// From now on bytes in both directions pass through `layer`. What waits to be sent was written before and
+    /// leaves as it is.
+    pub fn insert_layer(&mut self, layer: Box<dyn Layer>) {
+        self.layer = Some(Box::new(Layered {
+            layer,
+            plain: VecDeque::new(),
+        }));
+    }
+}
+
+impl Driver for Stream {
+    fn fd(&self) -> Fd {
+        self.fd
+    }
+
+    #[inline]
+    fn note(&mut self, readiness: Readiness) -> Option<Entry> {
+        self.readable |= readiness.readable;
+        self.ended |= readiness.ended;
+        self.writable |= readiness.writable && !self.out.is_empty();
+        if self.queued || !(self.writable || self.readable && self.wants_bytes()) {
+            return None;
+        }
+        self.queued = true;
+        Some(ready)
+    }
+
+    fn register(&mut self, registrar: &Registrar, key: Key) -> io::Result<()> {
+        if !self.registered {
+            return Ok(());
+        }
+        registrar.add_stream(self.fd, key)?;
+        if self.writing {
+            registrar.add_stream_writing(self.fd, key)?;
+        }
+        Ok(())
+    }
+
+    fn face(&self) -> Option<&Py<PyAny>> {
+        Some(&self.face.object)
+    }
+
+    fn visit(&self, visitor: &mut dyn FnMut(&Py<PyAny>)) {
+        visitor(&self.face.object);
+        if let Some(owner) = &self.owner {
+            visitor(owner);
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Left behind by a loop that was closed. A Python socket closes itself.
+        if self.owner.is_none() && self.fd >= 0 {
+            socket::close(self.fd);
+        }
+    }
+}
+
+/// The parts of the loop's state that work on one stream needs.
+pub(super) struct Parts<'a> {
+    pub stream: &'a mut Stream,
+    pub key: Key,
+    pub ready: &'a mut VecDeque<Item>,
+    pub flush: &'a mut Vec<(Key, Entry)>,
+    pub kernel: Option<&'a Kernel>,
+}
+
+#[inline]
+pub(super) fn parts(state: &mut LoopState, key: Key) -> Option<Parts<'_>> {
+    let LoopState {
+        sources,
+        ready,
+        flush,
+        kernel,
+        ..
+    } = state;
+    let Some(Source::Driver(driver)) = sources.get_mut(key) else {
+        return None;
+    };
+    let stream = (driver.as_mut() as &mut dyn std::any::Any).downcast_mut()?;
+    Some(Parts {
+        stream,
+        key,
+        ready,
+        flush,
+        kernel: kernel.as_ref(),
+    })
+}
+
+impl Parts<'_> {
+    /// Takes an event and does what follows. Answers what the caller must drop with nothing borrowed.
+    #[must_use]
+    pub fn apply(&mut self, event: Event) -> Finished<Chunk> {
+        let actions = match self.stream.life.apply(event) {
+            Ok(actions) => actions,
+            Err(illegal) => {
+                debug_assert!(false, "{illegal}");
+                Actions::NONE
+            }
+        };
+        if actions.contains(Actions::SHUTDOWN_WRITE) {
+            // Fails when the peer has reset the connection, which reading or the close will find.
+            let _ = socket::shutdown_write(self.stream.fd);
+        }
+        if actions.contains(Actions::QUEUE_LOST) {
+            self.ready.push_back(Item::Run(self.key, lost));
+        }
+        if actions.contains(Actions::DROP_OUTPUT) {
+            self.stream.writable = false;
+            self.stream.out.clear()
+        } else {
+            Finished::none()
+        }
+    }
+
+    /// Applies `WriteDrained` when that is so.
+    #[must_use]
+    pub fn check_drained(&mut self) -> Finished<Chunk> {
+        if self.stream.out.is_empty() && self.stream.life.may_send() {
+            self.apply(Event::WriteDrained)
+        } else {
+            Finished::none()
+        }
+    }
+
+    /// Puts an entry into the ready queue when there is something to do and none waits there.
+    pub fn requeue(&mut self) {
+        let stream = &mut *self.stream;
+        if !stream.queued && (stream.writable || stream.has_bytes() && stream.wants_bytes()) {
+            stream.queued = true;
+            self.ready.push_back(Item::Run(self.key, ready));
+        }
+    }
+}
+
+/// Puts a stream into the loop; its face hears of it in the next turn.
+pub fn open(core: &Bound<'_, LoopCore>, stream: Stream) -> Key {
+    let py = core.py();
+    let source = Source::Driver(Box::new(stream));
+    let (key, old) = core.get().state.with(py, |state, _| {
+        let (key, old) = state.insert(source);
+        state.ready.push_back(Item::Run(key, made));
+        (key, old)
+    });
+    if let Some(Source::Watcher(watcher)) = old {
+        watcher.cancel(py);
+    }
+    key
+}
+
+/// Looks at a stream, when it is still there.
+#[inline]
+pub fn with<R: Send>(
+    core: &Bound<'_, LoopCore>,
+    key: Key,
+    body: impl FnOnce(&mut Stream) -> R + Send,
+) -> Option<R> {
+    core.get()
+        .state
+        .with(core.py(), |state, _| state.driver::<Stream>(key).map(body))
+}
+
+fn made(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+    let face = core.get().state.with(core.py(), |state, refs| {
+        state
+            .driver::<Stream>(key)
+            .map(|stream| stream.face.clone_ref(refs))
+    });
+    match face {
+        Some(face) => face.call(core, key, |sink, stream| sink.made(stream)),
+        None => Ok(()),
+    }
+}
+
+/// Registers the stream with the poller: from now on bytes come in. Does nothing on one that is closing.
+pub fn start(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+    let py = core.py();
+    let result = core.get().state.with(py, |state, _| {
+        let parts = parts(state, key)?;
+        let stream = parts.stream;
+        if stream.registered || stream.life.is_closing() {
+            return None;
+        }
+        let result = parts.kernel?.registrar.add_stream(stream.fd, key);
+        stream.registered = result.is_ok();
+        Some(result)
+    });
+    match result {
+        Some(Err(error)) => fail(core, key, Failed::Register, errors::os_error(py, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// The entry for readiness: sends what waits, then reads.
+pub(super) fn ready(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+    let writable = core.get().state.with(core.py(), |state, _| {
+        let stream = state.driver::<Stream>(key)?;
+        stream.queued = false;
+        Some(std::mem::take(&mut stream.writable))
+    });
+    match writable {
+        None => return Ok(()),
+        Some(true) => write::flush(core, key)?,
+        Some(false) => {}
+    }
+    read::drive(core, key)
+}
+
+/// Ends the stream once what is buffered has left.
+pub fn close(core: &Bound<'_, LoopCore>, key: Key) {
+    apply_and_drop(core, key, Event::Close);
+}
+
+/// The host ends its direction once what is buffered has left.
+pub fn write_eof(core: &Bound<'_, LoopCore>, key: Key) {
+    apply_and_drop(core, key, Event::LocalEof);
+}
+
+fn apply_and_drop(core: &Bound<'_, LoopCore>, key: Key, event: Event) {
+    let dropped = core.get().state.with(core.py(), |state, _| {
+        let mut parts = parts(state, key)?;
+        Some((parts.apply(event), parts.check_drained()))
+    });
+    drop(dropped);
+}
+
+/// Ends the stream at once; what is buffered is lost. The first reason counts.
+pub fn abort(core: &Bound<'_, LoopCore>, key: Key, reason: Option<PyErr>) {
+    let py = core.py();
+    let event = if reason.is_some() {
+        Event::Failed
+    } else {
+        Event::Abort
+    };
+    let mut reason = reason.map(|error| error.into_value(py));
+    let reason_place = &mut reason;
+    let dropped = core.get().state.with(py, |state, _| {
+        let mut parts = parts(state, key)?;
+        if parts.stream.reason.is_none() {
+            parts.stream.reason = reason_place.take();
+        }
+        Some(parts.apply(event))
+    });
+    drop((dropped, reason));
+}
+
+/// A system call failed: the stream ends at once, and the face says so as its host does.
+pub(super) fn fail(
+    core: &Bound<'_, LoopCore>,
+    key: Key,
+    what: Failed,
+    error: PyErr,
+) -> PyResult<()> {
+    let py = core.py();
+    let face = core.get().state.with(py, |state, refs| {
+        state
+            .driver::<Stream>(key)
+            .map(|stream| stream.face.clone_ref(refs))
+    });
+    let Some(face) = face else {
+        return Ok(());
+    };
+    abort(core, key, Some(error.clone_ref(py)));
+    face.call(core, key, |sink, stream| sink.failed(stream, what, &error))
+}
+
+/// The entry for the end: takes the stream out of the loop, tells its face, closes its descriptor.
+fn lost(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+    let py = core.py();
+    let taken = core.get().state.with(py, |state, refs| {
+        let parts = parts(state, key)?;
+        let _ = parts.stream.life.apply(Event::LostDelivered);
+        // With a Python socket there may be a duplicate of the descriptor, which would keep the kernel's
+        // entry alive after the close. What only we know, the close itself takes out.
+        if parts.stream.registered
+            && parts.stream.owner.is_some()
+            && let Some(kernel) = parts.kernel
+        {
+            let _ = kernel.registrar.remove(parts.stream.fd);
+        }
+        let face = parts.stream.face.clone_ref(refs);
+        let owner = parts.stream.owner.as_ref().map(|owner| refs.clone(owner));
+        let reason = parts.stream.reason.take();
+        Some((face, owner, reason, state.remove(key)))
+    });
+    let Some((face, owner, reason, source)) = taken else {
+        return Ok(());
+    };
+    let reason = reason.map(|value| PyErr::from_value(value.into_bound(py).into_any()));
+    let result = face.call(core, key, |sink, stream| sink.lost(stream, reason));
+    if let Some(owner) = owner {
+        // In spite of an exception on its way: a descriptor left open is never closed by anybody.
+        owner.bind(py).call_method0(pyo3::intern!(py, "close"))?;
+    }
+    // Closes the descriptor that only we own.
+    drop(source);
+    result
+}

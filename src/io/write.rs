@@ -1,0 +1,234 @@
+//! Writing: at once or at the end of the turn, and what is left over.
+
+use std::io::{self, ErrorKind, IoSlice};
+
+use pyo3::prelude::*;
+
+use super::sink::{Face, Failed};
+use super::stream::{self, Flush, Parts, Stream, parts};
+use crate::poll::Key;
+use crate::proto::marks::Pressure;
+use crate::proto::phase::WriteRefused;
+use crate::proto::write_buffer::MAX_SLICES;
+use crate::py::bytes::{Chunk, Data};
+use crate::py::cell::Refs;
+use crate::py::errors;
+use crate::runtime::LoopCore;
+use crate::sys::socket;
+
+/// What [`write`] answers: a refusal is the host's to comment.
+pub type Written = Result<(), WriteRefused>;
+
+enum Step {
+    Done,
+    Gone,
+    Refused(WriteRefused),
+    /// So much has left; the rest must be kept.
+    Keep(usize),
+    Failed(io::Error),
+}
+
+/// Sends `data`, or keeps what the kernel does not take. Reports water marks.
+pub fn write(core: &Bound<'_, LoopCore>, key: Key, data: Data<'_>) -> PyResult<Written> {
+    let py = core.py();
+    let bytes = data.as_slice();
+    if bytes.is_empty() {
+        return Ok(Ok(()));
+    }
+    let step = core.get().state.with(py, |state, _| {
+        let Some(parts) = parts(state, key) else {
+            return Step::Gone;
+        };
+        let stream = parts.stream;
+        if let Err(refused) = stream.life.may_write(stream.rules) {
+            return Step::Refused(refused);
+        }
+        if let Some(layered) = &mut stream.layer {
+            let mut wire = Vec::new();
+            if let Err(error) = layered.layer.encode(bytes, &mut wire) {
+                return Step::Failed(error);
+            }
+            push_wire(stream, wire);
+            return Step::Keep(bytes.len());
+        }
+        if stream.flush == Flush::EndOfTurn || !stream.out.is_empty() {
+            return Step::Keep(0);
+        }
+        match socket::send(stream.fd, bytes) {
+            Ok(count) if count == bytes.len() => Step::Done,
+            Ok(count) => Step::Keep(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Step::Keep(0),
+            Err(error) => Step::Failed(error),
+        }
+    });
+    match step {
+        Step::Done => Ok(Ok(())),
+        Step::Gone => Ok(Err(WriteRefused::Closed)),
+        Step::Refused(refused) => Ok(Err(refused)),
+        Step::Failed(error) => {
+            stream::fail(core, key, Failed::Write, errors::os_error(py, &error))?;
+            Ok(Ok(()))
+        }
+        Step::Keep(count) => {
+            let rest = (count < bytes.len()).then(|| data.keep(count));
+            keep(core, key, rest)?;
+            Ok(Ok(()))
+        }
+    }
+}
+
+/// Keeps a chunk until the kernel takes it, and tells the host when that makes too many.
+fn keep(core: &Bound<'_, LoopCore>, key: Key, chunk: Option<Chunk>) -> PyResult<()> {
+    let py = core.py();
+    let outcome = core.get().state.with(py, |state, refs| {
+        let mut parts = parts(state, key)?;
+        let returned = chunk.and_then(|chunk| parts.stream.out.push(chunk));
+        let registered = parts.arrange_sending();
+        let pressure = parts.stream.marks.grown(parts.stream.out.len());
+        Some((registered, told(&parts, refs, pressure), returned))
+    });
+    let Some((registered, told, _returned)) = outcome else {
+        return Ok(());
+    };
+    if let Err(error) = registered {
+        return stream::fail(core, key, Failed::Register, errors::os_error(py, &error));
+    }
+    tell(core, key, told)
+}
+
+/// The face, when it has to be told of a crossed water mark.
+fn told(parts: &Parts<'_>, refs: Refs<'_>, pressure: Option<Pressure>) -> Option<(Face, Pressure)> {
+    pressure.map(|pressure| (parts.stream.face.clone_ref(refs), pressure))
+}
+
+fn tell(core: &Bound<'_, LoopCore>, key: Key, told: Option<(Face, Pressure)>) -> PyResult<()> {
+    match told {
+        Some((face, pressure)) => {
+            face.call(core, key, |sink, stream| sink.pressure(stream, pressure))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Appends what a layer made to the write buffer. Owned bytes: dropping them runs no code.
+pub(super) fn push_wire(stream: &mut Stream, wire: Vec<u8>) {
+    if !wire.is_empty() {
+        let returned = stream.out.push(Chunk::Owned(wire.into_boxed_slice()));
+        debug_assert!(returned.is_none());
+    }
+}
+
+impl Parts<'_> {
+    /// Sees to it that what is buffered leaves: at the end of this turn, or when the kernel has room.
+    fn arrange_sending(&mut self) -> io::Result<()> {
+        let stream = &mut *self.stream;
+        // With a layer, "now" is the end of the turn too: its records leave together.
+        if stream.flush == Flush::EndOfTurn || stream.layer.is_some() {
+            if !stream.flush_queued {
+                stream.flush_queued = true;
+                self.flush.push((self.key, flush_held));
+            }
+            return Ok(());
+        }
+        self.wait_for_room()
+    }
+
+    /// Registers for writing, once for the stream's life.
+    fn wait_for_room(&mut self) -> io::Result<()> {
+        let stream = &mut *self.stream;
+        if stream.writing {
+            return Ok(());
+        }
+        let Some(kernel) = self.kernel else {
+            return Ok(());
+        };
+        if !stream.registered {
+            kernel.registrar.add_stream(stream.fd, self.key)?;
+            stream.registered = true;
+        }
+        kernel.registrar.add_stream_writing(stream.fd, self.key)?;
+        stream.writing = true;
+        Ok(())
+    }
+}
+
+fn flush_held(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+    stream::with(core, key, |stream| stream.flush_queued = false);
+    flush(core, key)
+}
+
+/// Sends as much of the write buffer as the kernel takes, in as few calls as possible.
+pub(super) fn flush(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+    let py = core.py();
+    let outcome = core.get().state.with(py, |state, refs| {
+        let mut parts = parts(state, key)?;
+        if !parts.stream.life.may_send() {
+            return None;
+        }
+        let mut finished = Vec::new();
+        let mut result = Ok(());
+        while !parts.stream.out.is_empty() {
+            match send_some(parts.stream) {
+                Ok(count) => finished.push(parts.stream.out.advance(count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    result = parts.wait_for_room();
+                    break;
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        let pressure = if result.is_ok() {
+            parts.stream.marks.update(parts.stream.out.len())
+        } else {
+            None
+        };
+        let told = told(&parts, refs, pressure);
+        Some((result, told, finished))
+    });
+    let Some((result, told, finished)) = outcome else {
+        return Ok(());
+    };
+    drop(finished);
+    if let Err(error) = result {
+        return stream::fail(core, key, Failed::Write, errors::os_error(py, &error));
+    }
+    // May write more, which is why "drained" is looked at afterwards.
+    tell(core, key, told)?;
+    let dropped = core.get().state.with(py, |state, _| {
+        parts(state, key).map(|mut parts| parts.check_drained())
+    });
+    drop(dropped);
+    Ok(())
+}
+
+fn send_some(stream: &Stream) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    match stream.out.fill_iovec(&mut slices) {
+        1 => socket::send(stream.fd, &slices[0]),
+        count => socket::send_vectored(stream.fd, &slices[..count]),
+    }
+}
+
+/// Sets the water marks in bytes. Errors: limits that contradict each other, as the host words it.
+pub fn set_limits(
+    core: &Bound<'_, LoopCore>,
+    key: Key,
+    high: Option<i64>,
+    low: Option<i64>,
+) -> PyResult<()> {
+    let outcome = core.get().state.with(core.py(), |state, refs| {
+        let parts = parts(state, key)?;
+        Some(parts.stream.marks.set_limits(high, low).map(|()| {
+            let pressure = parts.stream.marks.grown(parts.stream.out.len());
+            told(&parts, refs, pressure)
+        }))
+    });
+    match outcome {
+        None => Ok(()),
+        Some(Ok(told)) => tell(core, key, told),
+        Some(Err(bad)) => Err(pyo3::exceptions::PyValueError::new_err(bad.to_string())),
+    }
+}

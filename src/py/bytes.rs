@@ -1,0 +1,158 @@
+//! Bytes in and out of Python.
+
+use std::mem::MaybeUninit;
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// A piece of outgoing data that is kept until the kernel takes it.
+pub enum Chunk {
+    /// Immutable, so kept by reference.
+    Shared(Py<PyBytes>, Slice),
+    /// Copied, since its owner may change it after `write` returns.
+    Owned(Box<[u8]>),
+}
+
+/// Where in a `bytes` object the chunk lies. The address is that of the object's own storage, which
+/// neither moves nor changes while the reference beside it lives.
+pub struct Slice {
+    start: *const u8,
+    length: usize,
+}
+
+// SAFETY: it points into an immutable bytes object that is kept alive beside it.
+unsafe impl Send for Slice {}
+// SAFETY: as above; shared reading of immutable memory.
+unsafe impl Sync for Slice {}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            // SAFETY: the reference in `Shared` keeps the storage alive and bytes objects are immutable.
+            Chunk::Shared(_, slice) => unsafe {
+                std::slice::from_raw_parts(slice.start, slice.length)
+            },
+            Chunk::Owned(data) => data,
+        }
+    }
+}
+
+/// What was given to `write`.
+pub enum Data<'py> {
+    Bytes(Bound<'py, PyBytes>),
+    Buffer(PyBuffer<u8>),
+    /// A buffer of another layout (items wider than a byte, or not in one piece), copied.
+    Copied(Vec<u8>),
+}
+
+impl<'py> Data<'py> {
+    /// The data of a bytes-like object; TypeError with asyncio's text otherwise.
+    #[inline]
+    pub fn new(object: &Bound<'py, PyAny>) -> PyResult<Data<'py>> {
+        if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+            return Ok(Data::Bytes(bytes.clone()));
+        }
+        Data::from_other(object)
+    }
+
+    #[cold]
+    fn from_other(object: &Bound<'py, PyAny>) -> PyResult<Data<'py>> {
+        let name = object.get_type().name()?;
+        if !object.is_instance(&crate::py::names::BYTES_LIKE.get(object.py())?)? {
+            return Err(PyTypeError::new_err(format!(
+                "data argument must be a bytes-like object, not {}",
+                name.repr()?
+            )));
+        }
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Data::Bytes(bytes.clone()));
+        }
+        match PyBuffer::<u8>::get(object) {
+            Ok(buffer) if buffer.is_c_contiguous() => Ok(Data::Buffer(buffer)),
+            // memoryview.tobytes() knows every layout.
+            _ => {
+                let view = crate::py::names::MEMORYVIEW
+                    .get(object.py())?
+                    .call1((object,))?;
+                Ok(Data::Copied(
+                    view.call_method0("tobytes")?
+                        .cast::<PyBytes>()?
+                        .as_bytes()
+                        .to_vec(),
+                ))
+            }
+        }
+    }
+
+    /// The bytes, valid while nothing runs that could change a mutable buffer: no Python in between.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Data::Bytes(bytes) => bytes.as_bytes(),
+            Data::Buffer(buffer) => {
+                if buffer.item_count() == 0 {
+                    return &[];
+                }
+                // SAFETY: contiguous bytes, kept in place by the buffer export we hold; the
+                // callers read it before any Python code can run.
+                unsafe {
+                    std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes())
+                }
+            }
+            Data::Copied(data) => data,
+        }
+    }
+
+    /// What is left of the data from `offset` on, in a form that can be kept.
+    pub fn keep(self, offset: usize) -> Chunk {
+        match self {
+            Data::Bytes(bytes) => {
+                let rest = &bytes.as_bytes()[offset..];
+                let slice = Slice {
+                    start: rest.as_ptr(),
+                    length: rest.len(),
+                };
+                Chunk::Shared(bytes.unbind(), slice)
+            }
+            other => Chunk::Owned(other.as_slice()[offset..].into()),
+        }
+    }
+}
+
+/// A writable buffer of a Python object, to receive into.
+pub struct Uninit(PyBuffer<u8>);
+
+impl Uninit {
+    /// Errors: BufferError when the buffer is read-only or not in one piece.
+    pub fn new(buffer: PyBuffer<u8>) -> PyResult<Self> {
+        if buffer.readonly() || !buffer.is_c_contiguous() {
+            return Err(pyo3::exceptions::PyBufferError::new_err(
+                "a writable, contiguous buffer is needed",
+            ));
+        }
+        Ok(Uninit(buffer))
+    }
+
+    /// The place to receive into.
+    pub fn as_mut_slice(&mut self) -> &mut [MaybeUninit<u8>] {
+        // SAFETY: writable, contiguous memory that the buffer export keeps in place. Other Python code
+        // can reach it only through the interpreter, which does not run while we receive.
+        unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.len_bytes()) }
+    }
+}
+
+/// A new `bytes` object of what was received into a kept buffer.
+///
+/// # Safety
+/// The first `count` bytes of `buffer` have been written.
+#[inline]
+pub unsafe fn from_received<'py>(
+    py: Python<'py>,
+    buffer: &[MaybeUninit<u8>],
+    count: usize,
+) -> Bound<'py, PyBytes> {
+    // SAFETY: the caller says that they have been written.
+    PyBytes::new(py, unsafe { buffer[..count].assume_init_ref() })
+}

@@ -1,0 +1,126 @@
+//! Calls into Python: by vector, in a context.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+/// The largest number of positional arguments that is passed without building a tuple.
+const INLINE: usize = 4;
+
+/// Enters a `contextvars.Context` for as long as it lives.
+pub struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
+
+impl<'a, 'py> Entered<'a, 'py> {
+    /// RuntimeError when the context is entered already; TypeError when it is no context.
+    #[inline]
+    pub fn new(context: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        // SAFETY: a live object and the GIL; what is not a Context is an error answer.
+        if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+            return Err(PyErr::fetch(context.py()));
+        }
+        Ok(Entered(context))
+    }
+}
+
+impl Drop for Entered<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: entered in `new` on this thread. An exception may be set: the call does not look
+        // at it. It fails only when something else left the context in between, which
+        // CPython's own Context.run cannot repair either.
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
+            PyErr::fetch(self.0.py()).write_unraisable(self.0.py(), Some(self.0));
+        }
+    }
+}
+
+/// A copy of the current context, as `contextvars.copy_context()` makes it.
+#[inline]
+pub fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: answers a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
+}
+
+/// A copy of `context`, which must be a `contextvars.Context`.
+pub fn copy_of_context<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: answers a new reference, or null with an exception set, also when it is no context.
+    unsafe { Bound::from_owned_ptr_or_err(context.py(), ffi::PyContext_Copy(context.as_ptr())) }
+}
+
+/// `callable(*args)` without a new tuple.
+#[inline]
+pub fn call_tuple<'py>(
+    callable: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = callable.py();
+    let count = args.len();
+    if count <= INLINE {
+        // One slot in front: a bound method may put its `self` there instead of copying the vector.
+        let mut vector = [std::ptr::null_mut(); INLINE + 1];
+        for index in 0..count {
+            // SAFETY: `index` is within the tuple, which `args` keeps alive during the call.
+            vector[index + 1] =
+                unsafe { ffi::PyTuple_GET_ITEM(args.as_ptr(), index as ffi::Py_ssize_t) };
+        }
+        // SAFETY: `count` live references follow the free slot; answers a new reference or null
+        // with an exception set.
+        unsafe {
+            Bound::from_owned_ptr_or_err(
+                py,
+                ffi::PyObject_Vectorcall(
+                    callable.as_ptr(),
+                    vector.as_ptr().add(1),
+                    count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                    std::ptr::null_mut(),
+                ),
+            )
+        }
+    } else {
+        callable.call1(args)
+    }
+}
+
+/// `object.name()` through the instance, so that a replaced method is the one called.
+#[inline]
+pub fn call_method0<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let vector = [object.as_ptr()];
+    // SAFETY: one live reference (`self`); answers a new reference or null with an exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            object.py(),
+            ffi::PyObject_VectorcallMethod(
+                name.as_ptr(),
+                vector.as_ptr(),
+                1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                std::ptr::null_mut(),
+            ),
+        )
+    }
+}
+
+/// `object.name(argument)` through the instance.
+#[inline]
+pub fn call_method1<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let vector = [object.as_ptr(), argument.as_ptr()];
+    // SAFETY: two live references (`self` and the argument); answers a new reference or null with an
+    // exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            object.py(),
+            ffi::PyObject_VectorcallMethod(
+                name.as_ptr(),
+                vector.as_ptr(),
+                2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                std::ptr::null_mut(),
+            ),
+        )
+    }
+}

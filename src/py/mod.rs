@@ -1,0 +1,9 @@
+//! Floor 2: Python's C interface. Nothing above this floor mentions `pyo3::ffi`.
+
+pub mod address;
+pub mod bytes;
+pub mod call;
+pub mod cell;
+pub mod errors;
+pub mod names;
+pub mod threads;

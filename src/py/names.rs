@@ -1,0 +1,61 @@
+//! One table of the Python names that Rust uses.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// An object of a Python module, imported on first use and kept.
+pub struct Imported {
+    module: &'static str,
+    name: &'static str,
+    value: PyOnceLock<Py<PyAny>>,
+}
+
+impl Imported {
+    const fn new(module: &'static str, name: &'static str) -> Self {
+        Imported {
+            module,
+            name,
+            value: PyOnceLock::new(),
+        }
+    }
+
+    /// The object. Errors: those of importing its module.
+    #[inline]
+    pub fn get<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.value
+            .get_or_try_init(py, || {
+                Ok(py.import(self.module)?.getattr(self.name)?.unbind())
+            })
+            .map(|value| value.bind(py).clone())
+    }
+}
+
+macro_rules! imported {
+    ($($(#[$meta:meta])* $constant:ident = $module:literal, $name:literal;)*) => {
+        $($(#[$meta])* pub static $constant: Imported = Imported::new($module, $name);)*
+    };
+}
+
+imported! {
+    ASYNCIO_HANDLE = "asyncio", "Handle";
+    ASYNCIO_TIMER_HANDLE = "asyncio", "TimerHandle";
+    ASYNCIO_TRANSPORT = "asyncio", "Transport";
+    ASYNCIO_BUFFERED_PROTOCOL = "asyncio", "BufferedProtocol";
+    /// `(bytes, bytearray, memoryview)`, what asyncio's write accepts.
+    BYTES_LIKE = "interloop._loop.native", "BYTES_LIKE";
+    MEMORYVIEW = "builtins", "memoryview";
+    SET_RESULT_UNLESS_CANCELLED = "asyncio.futures", "_set_result_unless_cancelled";
+    // What Rust asks of Python once per rare event; see interloop._loop.native.
+    REPORT_CALLBACK = "interloop._loop.native", "report_callback";
+    REPORT_FATAL = "interloop._loop.native", "report_fatal";
+    REPORT_PROTOCOL = "interloop._loop.native", "report_protocol";
+    REPORT_ACCEPT = "interloop._loop.native", "report_accept";
+    REPORT_TRANSPORT = "interloop._loop.native", "report_transport";
+    REPORT_SLOW = "interloop._loop.native", "report_slow";
+    SOURCE_TRACEBACK = "interloop._loop.native", "source_traceback";
+    HANDLE_REPR = "interloop._loop.native", "handle_repr";
+    TRANSPORT_REPR = "interloop._loop.native", "transport_repr";
+    TRANSPORT_EXTRA = "interloop._loop.native", "transport_extra";
+    WARN_WRITE = "interloop._loop.native", "warn_write";
+    WARN_UNCLOSED = "interloop._loop.native", "warn_unclosed";
+}

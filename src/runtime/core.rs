@@ -1,0 +1,236 @@
+//! The native half of `interloop.Loop`: its life and its flags.
+
+use std::mem::MaybeUninit;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::handle::Handle;
+use super::state::{Kernel, LoopState, Source};
+use super::turn;
+use crate::poll::Poller;
+use crate::py::cell::{Flag, StateCell};
+use crate::py::{errors, names, threads};
+use crate::queue::remote::Remote;
+use crate::sys::clock;
+
+/// How much one read takes at most. Kept for the loop's life: a fresh block of this size per read would go
+/// back to the kernel each time, at five times the cost of the whole request.
+pub const SCRATCH: usize = 256 * 1024;
+
+/// The native half of `interloop.Loop`: turn, ready queue, timers, cross-thread queue, watchers.
+#[pyclass(frozen, subclass, module = "interloop._core")]
+pub struct LoopCore {
+    pub state: StateCell<LoopState>,
+    /// Owned by the turn while it polls; `None` then, and once closed.
+    pub(super) poller: StateCell<Option<Poller>>,
+    pub(super) remote: Remote<Py<Handle>>,
+    scratch: StateCell<Option<Box<[MaybeUninit<u8>]>>>,
+    pub(super) closed: Flag<bool>,
+    pub(super) stopping: Flag<bool>,
+    pub(super) debug: Flag<bool>,
+    /// `threading.get_ident()` of the thread that runs the loop, 0 when none does.
+    pub(super) thread: Flag<u64>,
+}
+
+impl LoopCore {
+    /// RuntimeError "Event loop is closed", as stock says it.
+    #[inline]
+    pub fn check_closed(&self) -> PyResult<()> {
+        if self.closed.get() {
+            return Err(PyRuntimeError::new_err("Event loop is closed"));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub fn is_debug(&self) -> bool {
+        self.debug.get()
+    }
+
+    /// Lends the kept receive buffer. A nested turn finds it lent and gets one of its own.
+    pub fn take_scratch(&self, py: Python<'_>) -> Box<[MaybeUninit<u8>]> {
+        self.scratch
+            .with(py, |scratch, _| scratch.take())
+            .unwrap_or_else(|| Box::new_uninit_slice(SCRATCH))
+    }
+
+    /// Takes the receive buffer back.
+    pub fn give_scratch(&self, py: Python<'_>, buffer: Box<[MaybeUninit<u8>]>) {
+        self.scratch.with(py, |scratch, _| *scratch = Some(buffer));
+    }
+}
+
+#[pymethods]
+impl LoopCore {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        py: Python<'_>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let (poller, registrar, waker) =
+            Poller::new().map_err(|error| errors::os_error(py, &error))?;
+        Ok(LoopCore {
+            state: StateCell::new(LoopState::new(Kernel { registrar, waker })),
+            poller: StateCell::new(Some(poller)),
+            remote: Remote::default(),
+            scratch: StateCell::new(None),
+            closed: Flag::new(false),
+            stopping: Flag::new(false),
+            debug: Flag::new(false),
+            thread: Flag::new(0),
+        })
+    }
+
+    /// Seconds on the monotonic clock, like `time.monotonic()`. Any thread.
+    fn time(&self) -> f64 {
+        clock::monotonic()
+    }
+
+    /// Whether a thread runs this loop. Any thread.
+    fn is_running(&self) -> bool {
+        self.thread.get() != 0
+    }
+
+    /// Whether `close()` was called. Any thread.
+    fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Whether debug mode is on. Any thread.
+    fn get_debug(&self) -> bool {
+        self.debug.get()
+    }
+
+    /// Ends the run at the end of this turn, or of the next one when none is under way.
+    fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// RuntimeError when the loop is closed.
+    fn _check_closed(&self) -> PyResult<()> {
+        self.check_closed()
+    }
+
+    /// Turns until `stop()`. The caller has set `_thread_id` and the running loop.
+    fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let core = slf.get();
+        loop {
+            turn::turn(slf, None)?;
+            if core.stopping.get() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One turn, as nest_asyncio and `reactor.iterate` drive it.
+    fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().check_closed()?;
+        turn::turn(slf, None)
+    }
+
+    /// One turn that waits at most `timeout` seconds; 0 does not wait, None as long as it takes.
+    #[pyo3(signature = (timeout=None))]
+    fn _turn(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
+        slf.get().check_closed()?;
+        turn::turn(slf, timeout)
+    }
+
+    /// Releases everything. The Python half has checked that the loop does not run.
+    fn _close_core(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let core = slf.get();
+        if core.closed.replace(true) {
+            return Ok(());
+        }
+        // What is taken out is dropped here, with nothing borrowed: destructors may call in again, and
+        // find a closed loop.
+        let (ready, timers, flush) = core.state.with(py, |state, _| {
+            (
+                std::mem::take(&mut state.ready),
+                std::mem::take(&mut state.timers),
+                std::mem::take(&mut state.flush),
+            )
+        });
+        drop((ready, timers, flush));
+        while core.remote.pop().is_some() {}
+        loop {
+            let next = core.state.with(py, |state, _| {
+                let key = state.sources.iter().next().map(|(key, _)| key)?;
+                state.remove(key)
+            });
+            match next {
+                None => break,
+                Some(Source::Watcher(watcher)) => watcher.cancel(py),
+                Some(Source::Driver(driver)) => {
+                    if let Some(face) = driver.face() {
+                        names::WARN_UNCLOSED.get(py)?.call1((face.clone_ref(py),))?;
+                    }
+                    drop(driver);
+                }
+            }
+        }
+        let kernel = core.state.with(py, |state, _| state.kernel.take());
+        let poller = core.poller.with(py, |poller, _| poller.take());
+        drop((kernel, poller));
+        core.scratch.with(py, |scratch, _| scratch.take());
+        Ok(())
+    }
+
+    #[getter]
+    fn _closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// For asyncio's own constructor, which writes False; `close()` is what closes.
+    #[setter(_closed)]
+    fn set_own_closed(&self, _value: bool) {}
+
+    #[getter]
+    fn _stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    #[setter(_stopping)]
+    fn set_own_stopping(&self, value: bool) {
+        self.stopping.set(value);
+    }
+
+    #[getter]
+    fn _debug(&self) -> bool {
+        self.debug.get()
+    }
+
+    #[setter(_debug)]
+    fn set_own_debug(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.debug.set(value.is_truthy()?);
+        Ok(())
+    }
+
+    #[getter]
+    fn _thread_id(&self) -> Option<u64> {
+        match self.thread.get() {
+            0 => None,
+            thread => Some(thread),
+        }
+    }
+
+    #[setter(_thread_id)]
+    fn set_own_thread_id(&self, value: Option<u64>) {
+        self.thread.set(value.unwrap_or(0));
+    }
+
+    /// RuntimeError when a thread that does not run the loop calls; for debug mode.
+    pub(super) fn _check_thread(&self, py: Python<'_>) -> PyResult<()> {
+        let thread = self.thread.get();
+        if thread != 0 && thread != threads::current(py) {
+            return Err(PyRuntimeError::new_err(
+                "Non-thread-safe operation invoked on an event loop other than the current one",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! Garbage collection of the loop: what it visits and what it lets go.
+
+use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::LoopCore;
+use super::state::{Item, Source};
+
+#[pymethods]
+impl LoopCore {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // A borrowed state means that the collector was started from within a closure, which calls no
+        // Python and so cannot start it. Handles in the cross-thread queue are not visited (a
+        // channel cannot be looked through): a cycle through one is found once the loop took it.
+        self.state
+            .try_with(|state| {
+                for item in &state.ready {
+                    if let Item::Call(handle) = item {
+                        visit.call(handle)?;
+                    }
+                }
+                for handle in state.timers.values() {
+                    visit.call(handle)?;
+                }
+                for (_, source) in state.sources.iter() {
+                    match source {
+                        Source::Watcher(watcher) => {
+                            visit.call(watcher.reader.as_ref())?;
+                            visit.call(watcher.writer.as_ref())?;
+                        }
+                        Source::Driver(driver) => {
+                            let mut result = Ok(());
+                            driver.visit(&mut |object| {
+                                if result.is_ok() {
+                                    result = visit.call(object);
+                                }
+                            });
+                            result?;
+                        }
+                    }
+                }
+                Ok(())
+            })
+            .unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let taken = self.state.with(py, |state, _| {
+            (
+                std::mem::take(&mut state.ready),
+                std::mem::take(&mut state.timers),
+                std::mem::take(&mut state.sources),
+            )
+        });
+        drop(taken);
+    }
+}

@@ -1,0 +1,390 @@
+//! Handles: what `call_soon` and `call_later` answer.
+
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::pyclass::CompareOp;
+use pyo3::types::{PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::LoopCore;
+use crate::py::call::{self, Entered};
+use crate::py::cell::{Flag, StateCell};
+use crate::py::names::Imported;
+use crate::py::{errors, names};
+use crate::queue::timers::TimerKey;
+
+struct Inner {
+    callback: Option<Py<PyAny>>,
+    args: Option<Py<PyTuple>>,
+    context: Option<Py<PyAny>>,
+    traceback: Option<Py<PyAny>>,
+    /// The repr from before a cancel in debug mode, since cancel drops what it tells of.
+    repr: Option<Py<PyAny>>,
+}
+
+/// A callback that is to run, like `asyncio.Handle` (isinstance says so too).
+#[pyclass(frozen, subclass, dict, weakref, module = "interloop._core")]
+pub struct Handle {
+    inner: StateCell<Inner>,
+    cancelled: Flag<bool>,
+    core: Py<LoopCore>,
+}
+
+impl Handle {
+    /// A handle for `callback(*args)` in `context`, or in a copy of the current one.
+    #[inline]
+    pub fn build(
+        core: &Bound<'_, LoopCore>,
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Handle> {
+        let py = core.py();
+        let context = match context {
+            Some(context) if !context.is_none() => context,
+            _ => call::copy_context(py)?,
+        };
+        let traceback = if core.get().is_debug() {
+            Some(names::SOURCE_TRACEBACK.get(py)?.call0()?.unbind())
+        } else {
+            None
+        };
+        Ok(Handle {
+            inner: StateCell::new(Inner {
+                callback: Some(callback.unbind()),
+                args: Some(args.unbind()),
+                context: Some(context.unbind()),
+                traceback,
+                repr: None,
+            }),
+            cancelled: Flag::new(false),
+            core: core.clone().unbind(),
+        })
+    }
+
+    #[inline]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// Drops the callback and its arguments; false when it was cancelled before.
+    fn cancel_inner(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let py = slf.py();
+        let handle = slf.get();
+        if handle.cancelled.get() {
+            return Ok(false);
+        }
+        handle.cancelled.set(true);
+        if handle.core.get().is_debug() {
+            let repr = slf.repr()?.into_any().unbind();
+            let old = handle.inner.with(py, |inner, _| inner.repr.replace(repr));
+            drop(old);
+        }
+        let dropped = handle
+            .inner
+            .with(py, |inner, _| (inner.callback.take(), inner.args.take()));
+        drop(dropped);
+        Ok(true)
+    }
+
+    /// Runs the callback in its context. Exceptions go to the loop's exception handler, but for those
+    /// that stop the loop.
+    #[inline]
+    pub fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let handle = slf.get();
+        if handle.cancelled.get() {
+            return Ok(());
+        }
+        let (callback, args, context) = handle.inner.with(py, |inner, refs| {
+            (
+                inner.callback.as_ref().map(|object| refs.clone(object)),
+                inner.args.as_ref().map(|object| refs.clone(object)),
+                inner.context.as_ref().map(|object| refs.clone(object)),
+            )
+        });
+        let (Some(callback), Some(args), Some(context)) = (callback, args, context) else {
+            return Ok(());
+        };
+        let context = context.into_bound(py);
+        let result = Entered::new(&context)
+            .and_then(|_entered| call::call_tuple(callback.bind(py), args.bind(py)).map(drop));
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => Self::report(slf, error),
+        }
+    }
+
+    #[cold]
+    fn report(slf: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        let py = slf.py();
+        if errors::is_fatal(py, &error) {
+            return Err(error);
+        }
+        names::REPORT_CALLBACK.get(py)?.call1((slf, error))?;
+        Ok(())
+    }
+}
+
+/// Finds what the native class lacks on the stock class at the time of the call, since suites patch it there.
+pub fn stock_attribute<'py>(
+    slf: &Bound<'py, PyAny>,
+    stock: &Imported,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = slf.py();
+    let missing = || {
+        let class = slf.get_type();
+        PyAttributeError::new_err(format!("'{class}' object has no attribute '{name}'"))
+    };
+    let class = stock.get(py)?;
+    let found = class.getattr(name).map_err(|_| missing())?;
+    match found.getattr(pyo3::intern!(py, "__get__")) {
+        // A slot of the stock class does not fit our objects: that is a missing attribute too.
+        Ok(bind) => bind.call1((slf, class)).map_err(|error| {
+            if error.is_instance_of::<PyTypeError>(py) {
+                missing()
+            } else {
+                error
+            }
+        }),
+        Err(_) => Ok(found),
+    }
+}
+
+#[pymethods]
+impl Handle {
+    /// Cancels the callback: it will not run, and it and its arguments are let go. The loop's thread.
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Handle::cancel_inner(slf).map(drop)
+    }
+
+    /// Whether `cancel()` was called.
+    fn cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// The `contextvars.Context` the callback runs in.
+    fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self._context(py)
+    }
+
+    fn _run(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Handle::run(slf)
+    }
+
+    #[getter]
+    fn _callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.with(py, |inner, refs| {
+            inner.callback.as_ref().map(|object| refs.clone(object))
+        })
+    }
+
+    #[getter]
+    fn _args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
+        self.inner.with(py, |inner, refs| {
+            inner.args.as_ref().map(|object| refs.clone(object))
+        })
+    }
+
+    #[getter]
+    fn _context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.with(py, |inner, refs| {
+            inner.context.as_ref().map(|object| refs.clone(object))
+        })
+    }
+
+    #[getter]
+    fn _source_traceback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.with(py, |inner, refs| {
+            inner.traceback.as_ref().map(|object| refs.clone(object))
+        })
+    }
+
+    #[getter]
+    fn _repr(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.with(py, |inner, refs| {
+            inner.repr.as_ref().map(|object| refs.clone(object))
+        })
+    }
+
+    #[getter]
+    fn _cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    #[getter]
+    fn _loop(&self) -> &Py<LoopCore> {
+        &self.core
+    }
+
+    #[getter]
+    fn __class__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        names::ASYNCIO_HANDLE.get(py)
+    }
+
+    fn __getattr__<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        stock_attribute(slf.as_any(), &names::ASYNCIO_HANDLE, name)
+    }
+
+    fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        names::HANDLE_REPR.get(slf.py())?.call1((slf,))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.core)?;
+        self.inner
+            .try_with(|inner| {
+                visit.call(inner.callback.as_ref())?;
+                visit.call(inner.args.as_ref())?;
+                visit.call(inner.context.as_ref())?;
+                visit.call(inner.traceback.as_ref())
+            })
+            .unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let taken = self.inner.with(py, |inner, _| {
+            (
+                inner.callback.take(),
+                inner.args.take(),
+                inner.context.take(),
+                inner.traceback.take(),
+            )
+        });
+        drop(taken);
+    }
+}
+
+/// A callback that is to run at a time, like `asyncio.TimerHandle` (isinstance says so too).
+#[pyclass(frozen, extends = Handle, subclass, module = "interloop._core")]
+pub struct TimerHandle {
+    when: Flag<f64>,
+    pub(super) key: Flag<Option<TimerKey>>,
+}
+
+impl TimerHandle {
+    pub(super) fn new(when: f64) -> Self {
+        TimerHandle {
+            when: Flag::new(when),
+            key: Flag::new(None),
+        }
+    }
+
+    /// Whether it waits in the loop's timers.
+    fn is_scheduled(slf: &Bound<'_, Self>) -> bool {
+        let Some(key) = slf.get().key.get() else {
+            return false;
+        };
+        slf.as_super()
+            .get()
+            .core
+            .get()
+            .state
+            .with(slf.py(), |state, _| state.timers.get(key).is_some())
+    }
+}
+
+#[pymethods]
+impl TimerHandle {
+    /// When the callback is due, in seconds on the loop's clock.
+    fn when(&self) -> f64 {
+        self.when.get()
+    }
+
+    #[getter]
+    fn _when(&self) -> f64 {
+        self.when.get()
+    }
+
+    #[getter]
+    fn _scheduled(slf: &Bound<'_, Self>) -> bool {
+        Self::is_scheduled(slf)
+    }
+
+    /// Cancels the timer; it leaves the heap. The loop's thread.
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let base = slf.as_super();
+        if !Handle::cancel_inner(base)? {
+            return Ok(());
+        }
+        if let Some(key) = slf.get().key.replace(None) {
+            let taken = base
+                .get()
+                .core
+                .get()
+                .state
+                .with(slf.py(), |state, _| state.timers.cancel(key));
+            drop(taken);
+        }
+        Ok(())
+    }
+
+    /// Moves a waiting timer to another time (seconds on the loop's clock); it counts as inserted now
+    /// among those of the same time. False when it ran, is running or was cancelled: nothing is
+    /// changed then. The loop's thread.
+    fn _reschedule(slf: &Bound<'_, Self>, when: f64) -> bool {
+        let timer = slf.get();
+        let Some(key) = timer.key.get() else {
+            return false;
+        };
+        let moved = slf
+            .as_super()
+            .get()
+            .core
+            .get()
+            .state
+            .with(slf.py(), |state, _| state.timers.reschedule(key, when));
+        if moved {
+            timer.when.set(when);
+        }
+        moved
+    }
+
+    #[getter]
+    fn __class__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        names::ASYNCIO_TIMER_HANDLE.get(py)
+    }
+
+    fn __getattr__<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        stock_attribute(slf.as_any(), &names::ASYNCIO_TIMER_HANDLE, name)
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
+        pyo3::types::PyFloat::new(py, self.when.get()).hash()
+    }
+
+    fn __richcmp__(
+        slf: &Bound<'_, Self>,
+        other: &Bound<'_, PyAny>,
+        operation: CompareOp,
+    ) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let Ok(other) = other.cast::<TimerHandle>() else {
+            return Ok(py.NotImplemented());
+        };
+        let (mine, theirs) = (slf.get().when.get(), other.get().when.get());
+        let equal = || -> PyResult<bool> {
+            let (a, b) = (slf.as_super().get(), other.as_super().get());
+            Ok(mine == theirs
+                && a.cancelled.get() == b.cancelled.get()
+                && a._callback(py).into_pyobject(py)?.eq(b._callback(py))?
+                && a._args(py).into_pyobject(py)?.eq(b._args(py))?)
+        };
+        let answer = match operation {
+            CompareOp::Lt => mine < theirs,
+            CompareOp::Gt => mine > theirs,
+            CompareOp::Le => mine < theirs || equal()?,
+            CompareOp::Ge => mine > theirs || equal()?,
+            CompareOp::Eq => equal()?,
+            CompareOp::Ne => !equal()?,
+        };
+        Ok(answer.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+}

@@ -1,0 +1,21 @@
+//! Floor 3: the loop's state, one turn, handles, fd watchers.
+
+pub mod core;
+pub mod fork;
+pub mod gc;
+pub mod handle;
+pub mod schedule;
+pub mod state;
+pub mod turn;
+pub mod watch;
+
+use pyo3::prelude::*;
+
+pub use self::core::LoopCore;
+
+/// Adds this floor's classes to the extension module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<LoopCore>()?;
+    module.add_class::<handle::Handle>()?;
+    module.add_class::<handle::TimerHandle>()
+}

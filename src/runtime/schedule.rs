@@ -1,0 +1,190 @@
+//! Scheduling: call_soon, call_later, call_at, call_soon_threadsafe.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use super::LoopCore;
+use super::handle::{Handle, TimerHandle};
+use super::state::Item;
+use crate::py::{errors, threads};
+use crate::sys::clock;
+
+impl LoopCore {
+    /// Debug mode's checks of a callback; the thread's too, but for call_soon_threadsafe.
+    #[cold]
+    fn check_in_debug(
+        slf: &Bound<'_, Self>,
+        callback: &Bound<'_, PyAny>,
+        method: &str,
+        own_thread: bool,
+    ) -> PyResult<()> {
+        if own_thread {
+            slf.call_method0("_check_thread")?;
+        }
+        slf.call_method1("_check_callback", (callback, method))?;
+        Ok(())
+    }
+
+    /// Queues an item behind everything that is ready.
+    pub fn push(&self, py: Python<'_>, item: Item) {
+        self.state.with(py, |state, _| state.ready.push_back(item));
+    }
+
+    fn schedule_at<'py>(
+        slf: &Bound<'py, Self>,
+        when: f64,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, TimerHandle>> {
+        let py = slf.py();
+        let base = Handle::build(slf, callback, args, context)?;
+        let timer = Bound::new(
+            py,
+            PyClassInitializer::from(base).add_subclass(TimerHandle::new(when)),
+        )?;
+        let handle = timer.as_super().clone().unbind();
+        let key = slf
+            .get()
+            .state
+            .with(py, |state, _| state.timers.insert(when, handle));
+        timer.get().key.set(Some(key));
+        Ok(timer)
+    }
+}
+
+#[pymethods]
+impl LoopCore {
+    /// Runs `callback(*args)` in the next turn, in `context` or a copy of the current one. The loop's thread.
+    /// Errors: RuntimeError when the loop is closed; in debug mode when called from another thread.
+    #[pyo3(signature = (callback, *args, context=None))]
+    fn call_soon<'py>(
+        slf: &Bound<'py, Self>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Handle>> {
+        let core = slf.get();
+        core.check_closed()?;
+        if core.is_debug() {
+            Self::check_in_debug(slf, &callback, "call_soon", true)?;
+        }
+        let handle = Bound::new(slf.py(), Handle::build(slf, callback, args, context)?)?;
+        let item = Item::Call(handle.clone().unbind());
+        core.push(slf.py(), item);
+        Ok(handle)
+    }
+
+    /// Like `call_soon`, from any thread; wakes the loop when it sleeps.
+    #[pyo3(signature = (callback, *args, context=None))]
+    fn call_soon_threadsafe<'py>(
+        slf: &Bound<'py, Self>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Handle>> {
+        let py = slf.py();
+        let core = slf.get();
+        core.check_closed()?;
+        if core.is_debug() {
+            Self::check_in_debug(slf, &callback, "call_soon_threadsafe", false)?;
+        }
+        let handle = Bound::new(py, Handle::build(slf, callback, args, context)?)?;
+        if core.thread.get() == threads::current(py) {
+            // From the loop's own thread it keeps its order with call_soon, and nobody sleeps: a signal
+            // handler that interrupts the poll runs before the timeout is computed again.
+            core.push(py, Item::Call(handle.clone().unbind()));
+        } else if core.remote.push(handle.clone().unbind()) {
+            core.state
+                .with(py, |state, _| match &state.kernel {
+                    Some(kernel) => kernel.waker.wake(),
+                    None => Ok(()),
+                })
+                .map_err(|error| errors::os_error(py, &error))?;
+        }
+        Ok(handle)
+    }
+
+    /// Runs `callback(*args)` at `when`, in seconds on the loop's clock; callbacks of one time run in the
+    /// order of the calls. The loop's thread.
+    #[pyo3(signature = (when, callback, *args, context=None))]
+    fn call_at<'py>(
+        slf: &Bound<'py, Self>,
+        when: &Bound<'py, PyAny>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, TimerHandle>> {
+        if when.is_none() {
+            return Err(PyTypeError::new_err("when cannot be None"));
+        }
+        let core = slf.get();
+        core.check_closed()?;
+        if core.is_debug() {
+            Self::check_in_debug(slf, &callback, "call_at", true)?;
+        }
+        Self::schedule_at(slf, when.extract()?, callback, args, context)
+    }
+
+    /// Runs `callback(*args)` in `delay` seconds. A delay in the past keeps its place before later ones.
+    /// The loop's thread.
+    #[pyo3(signature = (delay, callback, *args, context=None))]
+    fn call_later<'py>(
+        slf: &Bound<'py, Self>,
+        delay: &Bound<'py, PyAny>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, TimerHandle>> {
+        if delay.is_none() {
+            return Err(PyTypeError::new_err("delay must not be None"));
+        }
+        let core = slf.get();
+        core.check_closed()?;
+        if core.is_debug() {
+            Self::check_in_debug(slf, &callback, "call_later", true)?;
+        }
+        let when = clock::monotonic() + delay.extract::<f64>()?;
+        Self::schedule_at(slf, when, callback, args, context)
+    }
+
+    /// The timers that wait, soonest first: a snapshot.
+    #[getter]
+    fn _scheduled<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let handles: Vec<Py<Handle>> = slf.get().state.with(py, |state, refs| {
+            state
+                .timers
+                .iter_sorted()
+                .map(|(_, _, handle)| refs.clone(handle))
+                .collect()
+        });
+        PyList::new(py, handles)
+    }
+
+    /// For asyncio's own constructor, which writes an empty list.
+    #[setter(_scheduled)]
+    fn set_own_scheduled(&self, _value: &Bound<'_, PyAny>) {}
+
+    /// The handles that are ready to run: a snapshot. Entries for I/O are not handles and are left out.
+    #[getter]
+    fn _ready<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let handles: Vec<Py<Handle>> = slf.get().state.with(py, |state, refs| {
+            state
+                .ready
+                .iter()
+                .filter_map(|item| match item {
+                    Item::Call(handle) => Some(refs.clone(handle)),
+                    Item::Run(..) => None,
+                })
+                .collect()
+        });
+        PyList::new(py, handles)
+    }
+
+    /// For asyncio's own constructor, which writes an empty deque.
+    #[setter(_ready)]
+    fn set_own_ready(&self, _value: &Bound<'_, PyAny>) {}
+}

@@ -1,0 +1,227 @@
+//! One turn of the loop.
+//!
+//! Its order is that of asyncio's own: timeout, poll, cross-thread queue, I/O, due timers, then
+//! exactly the callbacks that were ready when the batch began, then the flush of writes held for the end of
+//! the turn.
+
+use std::io;
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::LoopCore;
+use super::handle::Handle;
+use super::state::{Item, Source};
+use crate::poll::Poller;
+use crate::py::{errors, names};
+use crate::sys::clock;
+
+/// The longest wait: what stock allows, so that no clock arithmetic overflows.
+const LONGEST_WAIT: f64 = 24.0 * 3600.0;
+
+/// How far a deadline may lie ahead to count as due, in seconds: the clock's own resolution, as stock has it.
+const RESOLUTION: f64 = 1e-9;
+
+/// One turn. Waits at most `limit` seconds for something to happen. Errors: what a callback raised to stop the
+/// loop, or what a signal handler raised.
+pub fn turn(slf: &Bound<'_, LoopCore>, limit: Option<f64>) -> PyResult<()> {
+    let py = slf.py();
+    let core = slf.get();
+    let timeout = timeout(py, core, limit);
+    poll(slf, timeout)?;
+    take_remote(py, core);
+    take_due(py, core);
+    run_ready(slf)?;
+    flush(slf)
+}
+
+/// How long to wait, in seconds: not at all when something is ready, until the next deadline otherwise.
+fn timeout(py: Python<'_>, core: &LoopCore, limit: Option<f64>) -> Option<f64> {
+    if core.stopping.get() {
+        return Some(0.0);
+    }
+    let (idle, deadline) = core.state.with(py, |state, _| {
+        (state.ready.is_empty(), state.timers.peek_deadline())
+    });
+    if !idle {
+        return Some(0.0);
+    }
+    let wait = deadline.map(|deadline| (deadline - clock::monotonic()).clamp(0.0, LONGEST_WAIT));
+    match (wait, limit) {
+        (Some(wait), Some(limit)) => Some(wait.min(limit.max(0.0))),
+        (wait, None) => wait,
+        (None, Some(limit)) => Some(limit.clamp(0.0, LONGEST_WAIT)),
+    }
+}
+
+/// Waits, and queues what happened.
+fn poll(slf: &Bound<'_, LoopCore>, timeout: Option<f64>) -> PyResult<()> {
+    let py = slf.py();
+    let core = slf.get();
+    let Some(mut poller) = core.poller.with(py, |poller, _| poller.take()) else {
+        return Err(PyRuntimeError::new_err(
+            "the event loop is polling already in another thread",
+        ));
+    };
+    let result = wait(py, core, &mut poller, timeout);
+    let stale = take_events(py, core, &poller);
+    core.poller.with(py, |place, _| *place = Some(poller));
+    if stale {
+        core.renew_poller(py)?;
+    }
+    match result {
+        Ok(()) => Ok(()),
+        // A signal: its Python handler runs here; what it queued, and the timeout, the next turn sees.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => py.check_signals(),
+        Err(error) => Err(errors::os_error(py, &error)),
+    }
+}
+
+fn wait(
+    py: Python<'_>,
+    core: &LoopCore,
+    poller: &mut Poller,
+    timeout: Option<f64>,
+) -> io::Result<()> {
+    if timeout == Some(0.0) {
+        // Does not block, so other threads need not be let in: the callbacks that follow do that.
+        return poller.poll(Some(Duration::ZERO));
+    }
+    if !core.remote.prepare_to_sleep() {
+        return poller.poll(Some(Duration::ZERO));
+    }
+    let timeout = timeout.map(Duration::from_secs_f64);
+    let result = py.detach(|| poller.poll(timeout));
+    core.remote.awake();
+    result
+}
+
+/// Queues what the poller reported; true when the kernel has an entry for a source that is gone.
+fn take_events(py: Python<'_>, core: &LoopCore, poller: &Poller) -> bool {
+    if poller.is_quiet() {
+        return false;
+    }
+    core.state.with(py, |state, refs| {
+        let mut stale = false;
+        for (key, readiness) in poller.events() {
+            match state.sources.get_mut(key) {
+                Some(Source::Driver(driver)) => {
+                    if let Some(entry) = driver.note(readiness) {
+                        state.ready.push_back(Item::Run(key, entry));
+                    }
+                }
+                Some(Source::Watcher(watcher)) => {
+                    if readiness.readable
+                        && let Some(reader) = &watcher.reader
+                    {
+                        state.ready.push_back(Item::Call(refs.clone(reader)));
+                    }
+                    if readiness.writable
+                        && let Some(writer) = &watcher.writer
+                    {
+                        state.ready.push_back(Item::Call(refs.clone(writer)));
+                    }
+                }
+                None => stale = true,
+            }
+        }
+        stale
+    })
+}
+
+/// Queues what other threads sent, as much as was there when it looked: senders cannot keep the turn for ever.
+fn take_remote(py: Python<'_>, core: &LoopCore) {
+    if core.remote.is_empty() {
+        return;
+    }
+    core.state.with(py, |state, _| {
+        for _ in 0..core.remote.len() {
+            match core.remote.pop() {
+                Some(handle) => state.ready.push_back(Item::Call(handle)),
+                None => break,
+            }
+        }
+    });
+}
+
+/// Queues the timers that are due. The clock is read once.
+fn take_due(py: Python<'_>, core: &LoopCore) {
+    core.state.with(py, |state, _| {
+        if state.timers.peek_deadline().is_none() {
+            return;
+        }
+        let end = clock::monotonic() + RESOLUTION;
+        while let Some((_, _, handle)) = state.timers.pop_due(end) {
+            state.ready.push_back(Item::Call(handle));
+        }
+    });
+}
+
+/// Runs exactly what was ready when the batch began: what that queues waits for the next turn.
+fn run_ready(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let py = slf.py();
+    let core = slf.get();
+    let count = core.state.with(py, |state, _| state.ready.len());
+    for _ in 0..count {
+        let Some(item) = core.state.with(py, |state, _| state.ready.pop_front()) else {
+            // A nested turn (nest_asyncio, reactor.iterate) ran them.
+            break;
+        };
+        if core.is_debug() {
+            run_timed(slf, item)?;
+        } else {
+            match item {
+                Item::Call(handle) => Handle::run(handle.bind(py))?,
+                Item::Run(key, entry) => entry(slf, key)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Debug mode: runs an item and tells of a slow one.
+#[cold]
+fn run_timed(slf: &Bound<'_, LoopCore>, item: Item) -> PyResult<()> {
+    let py = slf.py();
+    let core = slf.get();
+    let start = clock::monotonic();
+    let (result, what) = match item {
+        Item::Call(handle) => {
+            if handle.get().is_cancelled() {
+                return Ok(());
+            }
+            (Handle::run(handle.bind(py)), Some(handle.into_any()))
+        }
+        Item::Run(key, entry) => {
+            let face = core
+                .state
+                .with(py, |state, refs| match state.sources.get(key) {
+                    Some(Source::Driver(driver)) => driver.face().map(|face| refs.clone(face)),
+                    _ => None,
+                });
+            (entry(slf, key), face)
+        }
+    };
+    result?;
+    names::REPORT_SLOW
+        .get(py)?
+        .call1((slf, what, clock::monotonic() - start))?;
+    Ok(())
+}
+
+/// Lets go of the writes that were held for the end of the turn, also of those that this causes.
+fn flush(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let py = slf.py();
+    let core = slf.get();
+    let held = core
+        .state
+        .with(py, |state, _| std::mem::take(&mut state.flush));
+    if held.is_empty() {
+        return Ok(());
+    }
+    for (key, entry) in held {
+        entry(slf, key)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Calls into an asyncio protocol: in the transport's context, through the instance.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::transport::StreamTransport;
+use crate::py::bytes::Uninit;
+use crate::py::call::{self, Entered};
+
+/// A protocol and the context in which it hears of things.
+pub struct Target<'py> {
+    pub protocol: Bound<'py, PyAny>,
+    pub context: Bound<'py, PyAny>,
+    pub buffered: bool,
+}
+
+impl<'py> Target<'py> {
+    pub fn connection_made(&self, transport: &Bound<'py, StreamTransport>) -> PyResult<()> {
+        let py = transport.py();
+        let _entered = Entered::new(&self.context)?;
+        call::call_method1(
+            &self.protocol,
+            intern!(py, "connection_made"),
+            transport.as_any(),
+        )
+        .map(drop)
+    }
+
+    pub fn connection_lost(&self, reason: &Bound<'py, PyAny>) -> PyResult<()> {
+        let _entered = Entered::new(&self.context)?;
+        call::call_method1(
+            &self.protocol,
+            intern!(reason.py(), "connection_lost"),
+            reason,
+        )
+        .map(drop)
+    }
+
+    #[inline]
+    pub fn data_received(&self, data: &Bound<'py, PyBytes>) -> PyResult<()> {
+        let _entered = Entered::new(&self.context)?;
+        call::call_method1(
+            &self.protocol,
+            intern!(data.py(), "data_received"),
+            data.as_any(),
+        )
+        .map(drop)
+    }
+
+    /// The protocol's buffer; RuntimeError when it is empty, BufferError when it is read-only.
+    pub fn get_buffer(&self, py: Python<'py>) -> PyResult<Uninit> {
+        let _entered = Entered::new(&self.context)?;
+        let hint = (-1isize).into_pyobject(py)?;
+        let object = call::call_method1(&self.protocol, intern!(py, "get_buffer"), hint.as_any())?;
+        if object.len().unwrap_or(1) == 0 {
+            return Err(PyRuntimeError::new_err(
+                "get_buffer() returned an empty buffer",
+            ));
+        }
+        Uninit::new(PyBuffer::get(&object)?)
+    }
+
+    pub fn buffer_updated(&self, py: Python<'py>, count: usize) -> PyResult<()> {
+        let _entered = Entered::new(&self.context)?;
+        let count = count.into_pyobject(py)?;
+        call::call_method1(
+            &self.protocol,
+            intern!(py, "buffer_updated"),
+            count.as_any(),
+        )
+        .map(drop)
+    }
+
+    pub fn eof_received(&self, py: Python<'py>) -> PyResult<bool> {
+        let _entered = Entered::new(&self.context)?;
+        call::call_method0(&self.protocol, intern!(py, "eof_received"))?.is_truthy()
+    }
+
+    pub fn pause_writing(&self, py: Python<'py>) -> PyResult<()> {
+        let _entered = Entered::new(&self.context)?;
+        call::call_method0(&self.protocol, intern!(py, "pause_writing")).map(drop)
+    }
+
+    pub fn resume_writing(&self, py: Python<'py>) -> PyResult<()> {
+        let _entered = Entered::new(&self.context)?;
+        call::call_method0(&self.protocol, intern!(py, "resume_writing")).map(drop)
+    }
+}

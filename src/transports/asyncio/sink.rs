@@ -1,0 +1,215 @@
+//! What the stream core asks and tells, answered as asyncio's selector transport does.
+
+use std::mem::MaybeUninit;
+
+use pyo3::prelude::*;
+
+use super::protocol::Target;
+use super::transport::StreamTransport;
+use crate::io::read::{self, Received};
+use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
+use crate::io::stream;
+use crate::proto::marks::Pressure;
+use crate::py::{bytes, errors, names};
+
+/// The sink of every [`StreamTransport`].
+pub struct AsyncioSink;
+
+fn face<'a, 'py>(stream: &Stream<'a, 'py>) -> PyResult<&'a Bound<'py, StreamTransport>> {
+    Ok(stream.object.cast::<StreamTransport>()?)
+}
+
+/// The four callbacks whose failure ends the connection, and what the exception handler is told.
+fn fatal(transport: &Bound<'_, StreamTransport>, error: PyErr, message: &str) -> PyResult<()> {
+    let py = transport.py();
+    if errors::is_fatal(py, &error) {
+        return Err(error);
+    }
+    names::REPORT_FATAL
+        .get(py)?
+        .call1((transport, error.clone_ref(py), message))?;
+    let core = transport.get().core().bind(py);
+    stream::abort(core, transport.get().key(), Some(error));
+    Ok(())
+}
+
+impl Sink for AsyncioSink {
+    fn made(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
+        let transport = face(stream)?;
+        let py = transport.py();
+        if let Some(target) = transport.get().target(py)
+            && let Err(error) = target.connection_made(transport)
+        {
+            if errors::is_fatal(py, &error) {
+                return Err(error);
+            }
+            names::REPORT_PROTOCOL.get(py)?.call1((
+                stream.core,
+                transport,
+                error,
+                target.protocol.getattr("connection_made")?,
+            ))?;
+        }
+        transport.get().set_connected();
+        stream::start(stream.core, stream.key)?;
+        if let Some(waiter) = transport.get().take_waiter(py) {
+            names::SET_RESULT_UNLESS_CANCELLED
+                .get(py)?
+                .call1((waiter, py.None()))?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn read(&self, stream: &Stream<'_, '_>) -> PyResult<Taken> {
+        let transport = face(stream)?;
+        let Some(target) = transport.get().target(transport.py()) else {
+            return Ok(Taken::Nothing);
+        };
+        if target.buffered {
+            read_buffered(stream, transport, &target)
+        } else {
+            read_bytes(stream, transport, &target)
+        }
+    }
+
+    fn eof(&self, stream: &Stream<'_, '_>) -> PyResult<AfterEof> {
+        let transport = face(stream)?;
+        let py = transport.py();
+        let Some(target) = transport.get().target(py) else {
+            return Ok(AfterEof::Abort);
+        };
+        match target.eof_received(py) {
+            Ok(true) => Ok(AfterEof::Keep),
+            Ok(false) => {
+                // Through the instance: suites replace `close` there.
+                transport.call_method0(pyo3::intern!(py, "close"))?;
+                Ok(AfterEof::Keep)
+            }
+            Err(error) => {
+                fatal(
+                    transport,
+                    error,
+                    "Fatal error: protocol.eof_received() call failed.",
+                )?;
+                Ok(AfterEof::Keep)
+            }
+        }
+    }
+
+    fn pressure(&self, stream: &Stream<'_, '_>, pressure: Pressure) -> PyResult<()> {
+        let transport = face(stream)?;
+        let py = transport.py();
+        let Some(target) = transport.get().target(py) else {
+            return Ok(());
+        };
+        let (result, message) = match pressure {
+            Pressure::Pause => (target.pause_writing(py), "protocol.pause_writing() failed"),
+            Pressure::Resume => (
+                target.resume_writing(py),
+                "protocol.resume_writing() failed",
+            ),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) if errors::is_fatal(py, &error) => Err(error),
+            Err(error) => {
+                names::REPORT_TRANSPORT
+                    .get(py)?
+                    .call1((transport, error, message))?;
+                Ok(())
+            }
+        }
+    }
+
+    fn failed(&self, stream: &Stream<'_, '_>, what: Failed, error: &PyErr) -> PyResult<()> {
+        let transport = face(stream)?;
+        let py = transport.py();
+        let message = match what {
+            Failed::Register | Failed::Read => "Fatal read error on socket transport",
+            Failed::Write => "Fatal write error on socket transport",
+        };
+        names::REPORT_FATAL
+            .get(py)?
+            .call1((transport, error.clone_ref(py), message))?;
+        Ok(())
+    }
+
+    fn lost(&self, stream: &Stream<'_, '_>, reason: Option<PyErr>) -> PyResult<()> {
+        let transport = face(stream)?;
+        transport.get().lost(transport, reason)
+    }
+}
+
+fn read_bytes(
+    stream: &Stream<'_, '_>,
+    transport: &Bound<'_, StreamTransport>,
+    target: &Target<'_>,
+) -> PyResult<Taken> {
+    let py = transport.py();
+    let core = stream.core.get();
+    let mut scratch = core.take_scratch(py);
+    let received = read::receive(stream.core, stream.key, &mut scratch);
+    let data = match received {
+        // SAFETY: `receive` says that it has written `count` bytes.
+        Received::Bytes(count) => Ok(unsafe { bytes::from_received(py, &scratch, count) }),
+        other => Err(other),
+    };
+    core.give_scratch(py, scratch);
+    let data = match data {
+        Ok(data) => data,
+        Err(other) => return other_than_bytes(stream, other),
+    };
+    if let Err(error) = target.data_received(&data) {
+        fatal(
+            transport,
+            error,
+            "Fatal error: protocol.data_received() call failed.",
+        )?;
+        return Ok(Taken::Nothing);
+    }
+    Ok(Taken::Bytes)
+}
+
+fn read_buffered(
+    stream: &Stream<'_, '_>,
+    transport: &Bound<'_, StreamTransport>,
+    target: &Target<'_>,
+) -> PyResult<Taken> {
+    let py = transport.py();
+    let mut buffer = match target.get_buffer(py) {
+        Ok(buffer) => buffer,
+        Err(error) => {
+            fatal(
+                transport,
+                error,
+                "Fatal error: protocol.get_buffer() call failed.",
+            )?;
+            return Ok(Taken::Nothing);
+        }
+    };
+    let place: &mut [MaybeUninit<u8>] = buffer.as_mut_slice();
+    let received = read::receive(stream.core, stream.key, place);
+    drop(buffer);
+    let count = match received {
+        Received::Bytes(count) => count,
+        other => return other_than_bytes(stream, other),
+    };
+    if let Err(error) = target.buffer_updated(py, count) {
+        fatal(
+            transport,
+            error,
+            "Fatal error: protocol.buffer_updated() call failed.",
+        )?;
+        return Ok(Taken::Nothing);
+    }
+    Ok(Taken::Bytes)
+}
+
+fn other_than_bytes(stream: &Stream<'_, '_>, received: Received) -> PyResult<Taken> {
+    match received {
+        Received::Eof => Ok(Taken::Eof),
+        Received::Failed(error) => read::failed(stream.core, stream.key, error),
+        Received::Bytes(_) | Received::WouldBlock | Received::Gone => Ok(Taken::Nothing),
+    }
+}

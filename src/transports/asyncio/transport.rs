@@ -1,0 +1,566 @@
+//! `StreamTransport`: what asyncio programs hold for a TCP or Unix connection.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::protocol::Target;
+use super::sink::AsyncioSink;
+use crate::io::sink::Face;
+use crate::io::stream::{self, Flush, Options, Stream};
+use crate::io::{read, write};
+use crate::poll::Key;
+use crate::proto::marks::WaterMarks;
+use crate::proto::phase::{WriteRefused, WriteRules};
+use crate::py::bytes::Data;
+use crate::py::cell::{Flag, StateCell};
+use crate::py::{address, call, errors, names};
+use crate::runtime::LoopCore;
+use crate::runtime::handle::stock_attribute;
+use crate::sys::addr::Address;
+use crate::sys::{Fd, socket};
+
+const OPTIONS: Options = Options {
+    flush: Flush::Now,
+    rules: WriteRules::ASYNCIO,
+    marks: WaterMarks::ASYNCIO,
+    reading: true,
+};
+
+struct Inner {
+    protocol: Option<Py<PyAny>>,
+    context: Option<Py<PyAny>>,
+    /// `get_extra_info`'s dict, made when it is asked for: it costs a Python socket.
+    extra: Option<Py<PyAny>>,
+    server: Option<Py<PyAny>>,
+    waiter: Option<Py<PyAny>>,
+    /// The Python socket: given, or made when it is asked for.
+    sock: Option<Py<PyAny>>,
+    /// The addresses as Python has them; caught before the descriptor is gone.
+    names: Option<Box<(Py<PyAny>, Py<PyAny>)>>,
+}
+
+/// A TCP or Unix connection, like the transport of `loop.create_connection()`; isinstance says `asyncio.Transport`.
+/// All methods belong to the loop's thread.
+#[pyclass(frozen, dict, weakref, module = "interloop._core")]
+pub struct StreamTransport {
+    core: Py<LoopCore>,
+    key: Flag<Key>,
+    inner: StateCell<Inner>,
+    buffered: Flag<bool>,
+    connected: Flag<bool>,
+    fd: Flag<Fd>,
+    /// How many writes came after the connection was lost.
+    lost_writes: Flag<u32>,
+}
+
+/// What a new transport starts with.
+pub struct Start<'py> {
+    pub fd: Fd,
+    pub tcp: bool,
+    pub sock: Option<Bound<'py, PyAny>>,
+    pub protocol: Bound<'py, PyAny>,
+    pub context: Bound<'py, PyAny>,
+    pub waiter: Option<Bound<'py, PyAny>>,
+    pub extra: Option<Bound<'py, PyAny>>,
+    pub server: Option<Bound<'py, PyAny>>,
+}
+
+impl StreamTransport {
+    /// Puts a connected descriptor into the loop. Its protocol hears of it in the next turn.
+    pub fn open<'py>(core: &Bound<'py, LoopCore>, start: Start<'py>) -> PyResult<Bound<'py, Self>> {
+        let py = core.py();
+        let buffered = is_buffered(&start.protocol)?;
+        let owner = start.sock.clone().map(Bound::unbind);
+        let transport = Bound::new(
+            py,
+            StreamTransport {
+                core: core.clone().unbind(),
+                key: Flag::new(Key::NONE),
+                inner: StateCell::new(Inner {
+                    protocol: Some(start.protocol.unbind()),
+                    context: Some(start.context.unbind()),
+                    extra: start.extra.map(Bound::unbind),
+                    server: start.server.clone().map(Bound::unbind),
+                    waiter: start.waiter.map(Bound::unbind),
+                    sock: start.sock.map(Bound::unbind),
+                    names: None,
+                }),
+                buffered: Flag::new(buffered),
+                connected: Flag::new(false),
+                fd: Flag::new(start.fd),
+                lost_writes: Flag::new(0),
+            },
+        )?;
+        if start.tcp {
+            // A socket that lost its peer in between may refuse; reading will tell.
+            let _ = socket::set_nodelay(start.fd);
+        }
+        let face = Face {
+            object: transport.clone().into_any().unbind(),
+            sink: &AsyncioSink,
+        };
+        let stream = Stream::new(start.fd, start.tcp, owner, face, OPTIONS);
+        transport.get().key.set(stream::open(core, stream));
+        if let Some(server) = start.server {
+            attach(&server, &transport)?;
+        }
+        Ok(transport)
+    }
+
+    pub fn core(&self) -> &Py<LoopCore> {
+        &self.core
+    }
+
+    pub fn key(&self) -> Key {
+        self.key.get()
+    }
+
+    pub fn set_connected(&self) {
+        self.connected.set(true);
+    }
+
+    pub fn take_waiter(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.with(py, |inner, _| inner.waiter.take())
+    }
+
+    /// The protocol, while the connection stands.
+    #[inline]
+    pub fn target<'py>(&self, py: Python<'py>) -> Option<Target<'py>> {
+        let (protocol, context) = self.inner.with(py, |inner, refs| {
+            Some((
+                refs.clone(inner.protocol.as_ref()?),
+                refs.clone(inner.context.as_ref()?),
+            ))
+        })?;
+        Some(Target {
+            protocol: protocol.into_bound(py),
+            context: context.into_bound(py),
+            buffered: self.buffered.get(),
+        })
+    }
+
+    /// The end: the protocol hears of it, the server forgets the connection.
+    pub fn lost(&self, slf: &Bound<'_, Self>, reason: Option<PyErr>) -> PyResult<()> {
+        let py = slf.py();
+        self.catch_names(py)?;
+        let reason = match reason {
+            Some(error) => error.into_value(py).into_bound(py).into_any(),
+            None => py.None().into_bound(py),
+        };
+        let mut result = Ok(());
+        if let Some(target) = self.target(py)
+            && self.connected.get()
+            && let Err(error) = target.connection_lost(&reason)
+        {
+            if errors::is_fatal(py, &error) {
+                result = Err(error);
+            } else {
+                names::REPORT_PROTOCOL.get(py)?.call1((
+                    self.core.bind(py),
+                    slf,
+                    error,
+                    target.protocol.getattr("connection_lost")?,
+                ))?;
+            }
+        }
+        let (protocol, context, server) = self.inner.with(py, |inner, _| {
+            (
+                inner.protocol.take(),
+                inner.context.take(),
+                inner.server.take(),
+            )
+        });
+        drop((protocol, context));
+        self.fd.set(-1);
+        if let Some(server) = server {
+            detach(server.bind(py), slf)?;
+        }
+        result
+    }
+
+    fn bound_core<'py>(&self, py: Python<'py>) -> &Bound<'py, LoopCore> {
+        self.core.bind(py)
+    }
+
+    /// Catches the addresses while the descriptor is open: they outlive the connection.
+    fn catch_names(&self, py: Python<'_>) -> PyResult<()> {
+        let fd = self.fd.get();
+        if fd < 0 || self.inner.with(py, |inner, _| inner.names.is_some()) {
+            return Ok(());
+        }
+        let convert = |result: std::io::Result<Address>| match result {
+            Ok(named) => address::to_python(py, &named),
+            // No address: what stock's transports answer as well.
+            Err(_) => Ok(py.None()),
+        };
+        let pair = Box::new((
+            convert(socket::local_address(fd))?,
+            convert(socket::peer_address(fd))?,
+        ));
+        let old = self.inner.with(py, |inner, _| inner.names.replace(pair));
+        drop(old);
+        Ok(())
+    }
+
+    fn refuse_write(slf: &Bound<'_, Self>, refused: WriteRefused) -> PyResult<()> {
+        if refused == WriteRefused::AfterEof {
+            return Err(PyRuntimeError::new_err(
+                "Cannot call write() after write_eof()",
+            ));
+        }
+        let transport = slf.get();
+        let count = transport.lost_writes.get() + 1;
+        transport.lost_writes.set(count);
+        names::WARN_WRITE.get(slf.py())?.call1((count,))?;
+        Ok(())
+    }
+}
+
+fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    protocol.is_instance(&names::ASYNCIO_BUFFERED_PROTOCOL.get(protocol.py())?)
+}
+
+fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
+    let name = pyo3::intern!(server.py(), "_attach");
+    if cfg!(Py_3_13) {
+        call::call_method1(server, name, transport.as_any())?;
+    } else {
+        call::call_method0(server, name)?;
+    }
+    Ok(())
+}
+
+fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
+    let name = pyo3::intern!(server.py(), "_detach");
+    if cfg!(Py_3_13) {
+        call::call_method1(server, name, transport.as_any())?;
+    } else {
+        call::call_method0(server, name)?;
+    }
+    Ok(())
+}
+
+#[pymethods]
+impl StreamTransport {
+    #[new]
+    #[pyo3(signature = (r#loop, sock, protocol, waiter=None, extra=None, server=None))]
+    fn new<'py>(
+        r#loop: &Bound<'py, LoopCore>,
+        sock: Bound<'py, PyAny>,
+        protocol: Bound<'py, PyAny>,
+        waiter: Option<Bound<'py, PyAny>>,
+        extra: Option<Bound<'py, PyAny>>,
+        server: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let py = sock.py();
+        r#loop.get().check_closed()?;
+        let fd: Fd = sock.call_method0("fileno")?.extract()?;
+        let family = socket::family(fd).map_err(|error| errors::os_error(py, &error))?;
+        let start = Start {
+            fd,
+            tcp: socket::is_inet(family),
+            sock: Some(sock),
+            protocol,
+            context: call::copy_context(py)?,
+            waiter,
+            extra: None,
+            server,
+        };
+        let transport = Self::open(r#loop, start)?;
+        if let Some(extra) = extra
+            && !extra.is_none()
+        {
+            transport
+                .getattr("_extra")?
+                .call_method1("update", (extra,))?;
+        }
+        Ok(transport)
+    }
+
+    /// Sends bytes, a bytearray or a memoryview; what the kernel does not take is kept (copied when it is mutable).
+    /// Errors: TypeError; RuntimeError after `write_eof()`. After the connection was lost it warns.
+    #[inline]
+    fn write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let data = Data::new(data)?;
+        let transport = slf.get();
+        let core = transport.bound_core(slf.py());
+        match write::write(core, transport.key.get(), data)? {
+            Ok(()) => Ok(()),
+            Err(refused) => Self::refuse_write(slf, refused),
+        }
+    }
+
+    /// Sends a list of bytes-like objects, in one call where the kernel takes them.
+    fn writelines(slf: &Bound<'_, Self>, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let joined =
+            pyo3::types::PyBytes::new(slf.py(), b"").call_method1("join", (list_of_data,))?;
+        // Through the instance: suites and libraries replace `write` there.
+        slf.call_method1(pyo3::intern!(slf.py(), "write"), (joined,))?;
+        Ok(())
+    }
+
+    /// Ends the sending direction once what is buffered has left.
+    fn write_eof(slf: &Bound<'_, Self>) {
+        stream::write_eof(slf.get().bound_core(slf.py()), slf.get().key());
+    }
+
+    /// Whether `write_eof()` works: always.
+    fn can_write_eof(&self) -> bool {
+        true
+    }
+
+    /// Flushes, then ends the connection; `connection_lost(None)` follows. Reading stops at once.
+    fn close(slf: &Bound<'_, Self>) {
+        stream::close(slf.get().bound_core(slf.py()), slf.get().key());
+    }
+
+    /// Ends the connection at once; what is buffered is lost. `connection_lost(None)` follows.
+    fn abort(slf: &Bound<'_, Self>) {
+        stream::abort(slf.get().bound_core(slf.py()), slf.get().key(), None);
+    }
+
+    /// Ends the connection at once, for a reason: what `asyncio.sslproto` calls.
+    fn _force_close(slf: &Bound<'_, Self>, exc: Option<Bound<'_, PyAny>>) {
+        let reason = exc.map(PyErr::from_value);
+        stream::abort(slf.get().bound_core(slf.py()), slf.get().key(), reason);
+    }
+
+    /// Reports an error as fatal and ends the connection.
+    #[pyo3(signature = (exc, message="Fatal error on transport"))]
+    fn _fatal_error(slf: &Bound<'_, Self>, exc: Bound<'_, PyAny>, message: &str) -> PyResult<()> {
+        names::REPORT_FATAL
+            .get(slf.py())?
+            .call1((slf, &exc, message))?;
+        slf.call_method1("_force_close", (exc,))?;
+        Ok(())
+    }
+
+    /// Whether the connection is closing or closed.
+    fn is_closing(slf: &Bound<'_, Self>) -> bool {
+        stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
+            stream.life().is_closing()
+        })
+        .unwrap_or(true)
+    }
+
+    /// No `data_received` until `resume_reading()`. Idempotent.
+    fn pause_reading(slf: &Bound<'_, Self>) {
+        read::pause(slf.get().bound_core(slf.py()), slf.get().key());
+    }
+
+    /// Data is received again. Idempotent.
+    fn resume_reading(slf: &Bound<'_, Self>) {
+        read::resume(slf.get().bound_core(slf.py()), slf.get().key());
+    }
+
+    /// Whether data is being received.
+    fn is_reading(slf: &Bound<'_, Self>) -> bool {
+        stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
+            stream.is_reading()
+        })
+        .unwrap_or(false)
+    }
+
+    /// Bytes that wait to be sent.
+    fn get_write_buffer_size(slf: &Bound<'_, Self>) -> usize {
+        stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
+            stream.buffered()
+        })
+        .unwrap_or(0)
+    }
+
+    /// The water marks (low, high) in bytes.
+    fn get_write_buffer_limits(slf: &Bound<'_, Self>) -> (usize, usize) {
+        stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
+            stream.marks().limits()
+        })
+        .unwrap_or_else(|| WaterMarks::ASYNCIO.limits())
+    }
+
+    /// Sets the water marks in bytes; ValueError unless `high >= low >= 0`.
+    #[pyo3(signature = (high=None, low=None))]
+    fn set_write_buffer_limits(
+        slf: &Bound<'_, Self>,
+        high: Option<i64>,
+        low: Option<i64>,
+    ) -> PyResult<()> {
+        let core = slf.get().bound_core(slf.py());
+        write::set_limits(core, slf.get().key(), high, low)
+    }
+
+    /// Another protocol takes over; a `BufferedProtocol` brings its own buffer.
+    fn set_protocol(slf: &Bound<'_, Self>, protocol: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let buffered = is_buffered(&protocol)?;
+        let protocol = protocol.unbind();
+        let old = slf
+            .get()
+            .inner
+            .with(py, |inner, _| inner.protocol.replace(protocol));
+        slf.get().buffered.set(buffered);
+        drop(old);
+        Ok(())
+    }
+
+    /// The protocol; None once the connection is lost.
+    fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.with(py, |inner, refs| {
+            inner.protocol.as_ref().map(|object| refs.clone(object))
+        })
+    }
+
+    #[getter]
+    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.get_protocol(py)
+    }
+
+    #[setter(_protocol)]
+    fn set_own_protocol(slf: &Bound<'_, Self>, protocol: Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_protocol(slf, protocol)
+    }
+
+    #[getter]
+    fn _loop(&self) -> &Py<LoopCore> {
+        &self.core
+    }
+
+    #[getter]
+    fn _server(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.with(py, |inner, refs| {
+            inner.server.as_ref().map(|object| refs.clone(object))
+        })
+    }
+
+    #[getter]
+    fn _closing(slf: &Bound<'_, Self>) -> bool {
+        Self::is_closing(slf)
+    }
+
+    #[getter]
+    fn _paused(slf: &Bound<'_, Self>) -> bool {
+        !Self::is_reading(slf)
+    }
+
+    /// The Python socket of the connection. For an accepted one it is made now, and owns the descriptor from then on.
+    #[getter]
+    fn _sock(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+        let py = slf.py();
+        let transport = slf.get();
+        let existing = transport.inner.with(py, |inner, refs| {
+            inner.sock.as_ref().map(|object| refs.clone(object))
+        });
+        let fd = transport.fd.get();
+        if existing.is_some() || fd < 0 {
+            return Ok(existing);
+        }
+        let kwargs = pyo3::types::PyDict::new(py);
+        kwargs.set_item("fileno", fd)?;
+        let sock = py
+            .import("socket")?
+            .getattr("socket")?
+            .call((), Some(&kwargs))?
+            .unbind();
+        let (owner, kept) = (sock.clone_ref(py), sock.clone_ref(py));
+        let core = transport.bound_core(py);
+        stream::with(core, transport.key(), |stream| stream.set_owner(owner));
+        transport.inner.with(py, |inner, _| inner.sock = Some(kept));
+        Ok(Some(sock))
+    }
+
+    /// What `get_extra_info` answers from.
+    #[getter]
+    fn _extra(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let transport = slf.get();
+        let existing = transport.inner.with(py, |inner, refs| {
+            inner.extra.as_ref().map(|object| refs.clone(object))
+        });
+        if let Some(extra) = existing {
+            return Ok(extra);
+        }
+        transport.catch_names(py)?;
+        let sock = Self::_sock(slf)?;
+        let (sockname, peername) = transport.inner.with(py, |inner, refs| match &inner.names {
+            Some(names) => (Some(refs.clone(&names.0)), Some(refs.clone(&names.1))),
+            None => (None, None),
+        });
+        let extra = names::TRANSPORT_EXTRA
+            .get(py)?
+            .call1((sock, sockname, peername))?
+            .unbind();
+        let kept = extra.clone_ref(py);
+        transport
+            .inner
+            .with(py, |inner, _| inner.extra = Some(kept));
+        Ok(extra)
+    }
+
+    #[setter(_extra)]
+    fn set_own_extra(&self, py: Python<'_>, extra: Py<PyAny>) {
+        let old = self.inner.with(py, |inner, _| inner.extra.replace(extra));
+        drop(old);
+    }
+
+    /// For the repr: (fd or -1, closed, closing, reading, bytes buffered).
+    fn _describe<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let closed = slf.get().fd.get() < 0;
+        (
+            slf.get().fd.get(),
+            closed,
+            Self::is_closing(slf),
+            Self::is_reading(slf),
+            Self::get_write_buffer_size(slf),
+        )
+            .into_pyobject(slf.py())
+    }
+
+    #[classattr]
+    fn _start_tls_compatible() -> bool {
+        true
+    }
+
+    #[getter]
+    fn __class__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        names::ASYNCIO_TRANSPORT.get(py)
+    }
+
+    fn __getattr__<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        stock_attribute(slf.as_any(), &names::ASYNCIO_TRANSPORT, name)
+    }
+
+    fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        names::TRANSPORT_REPR.get(slf.py())?.call1((slf,))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.core)?;
+        self.inner
+            .try_with(|inner| {
+                visit.call(inner.protocol.as_ref())?;
+                visit.call(inner.context.as_ref())?;
+                visit.call(inner.extra.as_ref())?;
+                visit.call(inner.server.as_ref())?;
+                visit.call(inner.waiter.as_ref())?;
+                visit.call(inner.sock.as_ref())
+            })
+            .unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let taken = self.inner.with(py, |inner, _| {
+            (
+                inner.protocol.take(),
+                inner.context.take(),
+                inner.extra.take(),
+                inner.server.take(),
+                inner.waiter.take(),
+            )
+        });
+        drop(taken);
+    }
+}

@@ -1,0 +1,3 @@
+//! Floor 6: the faces, one folder a host. They never import each other.
+
+pub mod asyncio;
