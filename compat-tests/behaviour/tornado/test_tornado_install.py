@@ -308,7 +308,7 @@ class TestHandlers:
         def refuse(self, *args):
             raise OSError("no writer")
 
-        monkeypatch.setattr(type(io_loop.asyncio_loop), "add_writer", refuse, raising=False)
+        monkeypatch.setattr(type(io_loop.asyncio_loop), "_add_writer", refuse)
         with pytest.raises(OSError, match="no writer"):
             io_loop.add_handler(one, lambda fd, events: None, io_loop.READ | io_loop.WRITE)
         assert io_loop.handlers == {}

@@ -76,19 +76,30 @@ class IOLoop(AsyncIOLoop):
         if events & self.READ:
             if fd not in self.readers:
                 fileobj, handler = self.handlers[fd]
-                loop.add_reader(fd, handler, fileobj, self.READ)
+                loop._add_reader(fd, handler, fileobj, self.READ)
                 self.readers.add(fd)
         elif fd in self.readers:
-            loop.remove_reader(fd)
+            loop._remove_reader(fd)
             self.readers.remove(fd)
         if events & self.WRITE:
             if fd not in self.writers:
                 fileobj, handler = self.handlers[fd]
-                loop.add_writer(fd, handler, fileobj, self.WRITE)
+                loop._add_writer(fd, handler, fileobj, self.WRITE)
                 self.writers.add(fd)
         elif fd in self.writers:
-            loop.remove_writer(fd)
+            loop._remove_writer(fd)
             self.writers.remove(fd)
+
+    def remove_handler(self, fd: int | _Selectable) -> None:
+        """Forget ``fd``'s handler: it is not called any more, not even for an event of this turn
+        that came before. Nothing happens if ``fd`` has none. The file is left open."""
+        if self._watcher_loop is None:
+            super().remove_handler(fd)
+            return
+        fd, _ = self.split_fd(fd)
+        if fd in self.handlers:
+            self.update_handler(fd, self.NONE)
+            del self.handlers[fd]
 
 
 class MainIOLoop(AsyncIOMainLoop, IOLoop):  # type: ignore[misc]  # initialize() takes no loop
