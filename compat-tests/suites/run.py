@@ -1,0 +1,192 @@
+"""Runs another project's own test suite on ours and on the stock implementation, and compares test by test.
+
+    python compat-tests/suites/run.py twisted|tornado|cpython [--module NAME ...] [--json [FILE]]
+
+Ends with 0 if nothing fails (or is skipped) on ours that passes on the base, but for what suites/expected/ lists, and
+with 1 otherwise. Runs as an ordinary user, also if started as root, in a folder of its own that is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import signal
+import sys
+import time
+from pathlib import Path
+
+from suitekit import compare, expected, ordinary_user, plans, report
+from suitekit.outcomes import GOOD, Record, add
+from suitekit.supervisor import (
+    Limits,
+    Outcome,
+    Supervisor,
+    adopt_orphans,
+    orphans_ended,
+    scratch_folder,
+)
+
+EXPECTED = Path(__file__).parent / "expected"
+
+# With more failures than this nothing is run again: it is no matter of chance.
+MOST_AGAIN = 40
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="run.py", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("suite", choices=[*plans.NAMES, "selftest"])
+    parser.add_argument(
+        "--module", action="append", default=[], help="a module of the suite (default: all)"
+    )
+    parser.add_argument(
+        "--test", action="append", default=[], help="a test's id, as it is named on ours"
+    )
+    parser.add_argument("--ours", help="the contestant to judge (default: interloop)")
+    parser.add_argument("--base", help="what it is compared with (default: the stock one)")
+    parser.add_argument(
+        "--json", nargs="?", const="-", help="write all results here (alone: to standard output)"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="workers at a time (default: 2)")
+    parser.add_argument(
+        "--stock-reactors",
+        action="store_true",
+        help="twisted: keep ReactorBuilder's own reactors beside the one under test (slow)",
+    )
+    parser.add_argument("--stall", type=float, help="seconds after which a silent test has hung")
+    parser.add_argument("--module-limit", type=float, help="seconds for one module")
+    parser.add_argument(
+        "--limit", type=float, default=1500, help="seconds for the whole run (default: 1500)"
+    )
+    parser.add_argument(
+        "--expected", type=Path, help="the list of tests expected to fail (default: in expected/)"
+    )
+    parser.add_argument(
+        "--again",
+        type=int,
+        default=3,
+        help="how often to run the modules of failing tests again (default: 3)",
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the folder the suite ran in")
+    parser.add_argument("--tracebacks", action="store_true", help="print them for each failure")
+    return parser.parse_args(arguments)
+
+
+def merged(outcomes: list[Outcome]) -> Outcome:
+    whole = Outcome()
+    for outcome in outcomes:
+        for test, record in outcome.records.items():
+            add(whole.records, test, record)
+        whole.infos += outcome.infos
+        whole.seconds += outcome.seconds
+        whole.codes += outcome.codes
+        whole.troubles += outcome.troubles
+    return whole
+
+
+class Run:
+    """One suite on two contestants."""
+
+    def __init__(self, options: argparse.Namespace, supervisor: Supervisor) -> None:
+        self.options = options
+        self.plan = plans.load(options.suite)
+        self.supervisor = supervisor
+        self.ours = options.ours or self.plan.OURS
+        self.base = options.base or self.plan.BASE
+        self.modules = options.module or self.plan.modules()
+        self.version = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+    def on(
+        self, contestants: tuple[str, ...], modules: list[str], only: dict[str, list[str]]
+    ) -> dict[str, Outcome]:
+        """``only``: own names by contestant; an empty list stands for all tests."""
+        work = [
+            (contestant, batch)
+            for batch in self.plan.batches(modules)
+            for contestant in contestants
+        ]
+        done = self.supervisor.in_parallel(
+            self.options.jobs,
+            [
+                functools.partial(
+                    self.supervisor.run, self.plan.NAME, contestant, batch, only[contestant]
+                )
+                for contestant, batch in work
+            ],
+        )
+        return {
+            name: merged(
+                [outcome for (whose, _), outcome in zip(work, done, strict=True) if whose == name]
+            )
+            for name in contestants
+        }
+
+    def named(
+        self, contestant: str, records: dict[str, Record]
+    ) -> tuple[dict[str, Record], dict[str, str]]:
+        return compare.renamed(records, lambda test: str(self.plan.canonical(test, contestant)))
+
+    def compared(self, outcomes: dict[str, Outcome], entries: dict[str, str]) -> compare.Comparison:
+        ours, own = self.named(self.ours, outcomes[self.ours].records)
+        base, base_own = self.named(self.base, outcomes[self.base].records)
+        whole = not self.options.module and not self.options.test
+        return compare.compare(ours, base, {**base_own, **own}, entries, whole)
+
+    def again(self, outcomes: dict[str, Outcome], found: compare.Comparison) -> None:
+        """Run the modules of what failed on ours alone once more: chance (a loaded machine) is told from cause.
+
+        Only a test that then passes every time is moved to the unsteady ones, which are reported too. Whole modules,
+        since a test may fail by what an earlier one left behind.
+        """
+        suspects = {difference.test: difference for difference in found.regressions}
+        records, _ = self.named(self.ours, outcomes[self.ours].records)
+        modules = sorted({records[test].module for test in suspects if test in records})
+        if not modules or not self.options.again or len(suspects) > MOST_AGAIN:
+            return
+        steady = set(suspects)
+        for _ in range(self.options.again):
+            more = self.on((self.ours,), modules, {self.ours: []})
+            records, _ = self.named(self.ours, more[self.ours].records)
+            steady = {test for test in steady if test in records and records[test].outcome in GOOD}
+            if not steady:
+                return
+        found.unsteady = [suspects[test] for test in sorted(steady)]
+        found.regressions = [each for each in found.regressions if each.test not in steady]
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    plan = plans.load(options.suite)
+    began = time.monotonic()
+    limits = Limits(
+        options.stall or plan.STALL,
+        options.module_limit or plan.MODULE_LIMIT,
+        began + options.limit,
+    )
+    adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(f"ended by signal {number}"))
+    with scratch_folder(options.keep) as scratch, orphans_ended() as orphans:
+        user = ordinary_user.find(scratch)
+        supervisor = Supervisor(
+            scratch, user, limits, {"stock_reactors": "yes"} if options.stock_reactors else {}
+        )
+        run = Run(options, supervisor)
+        where = options.expected or EXPECTED / f"{options.suite}.txt"
+        entries = (
+            expected.load(where, run.version) if run.ours == plan.OURS or options.expected else {}
+        )
+        only = {
+            name: [plan.own_name(plan.canonical(test, run.ours), name) for test in options.test]
+            for name in (run.ours, run.base)
+        }
+        outcomes = run.on((run.ours, run.base), run.modules, only)
+        found = run.compared(outcomes, entries)
+        run.again(outcomes, found)
+    seconds = time.monotonic() - began
+    summary = report.Summary(run, user.how, outcomes, found, orphans, seconds)
+    return report.finish(options, summary)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,234 @@
+"""The kit itself: it must see every way in which a test can go wrong, or its "good" means nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from suitekit import compare, expected
+from suitekit.outcomes import ERRORED, FAILED, HEAD, PASSED, SKIPPED, TAIL, Record, add, shorten
+from suitekit.plans import on_twisted
+
+RUN = Path(__file__).parent / "run.py"
+
+
+def run_selftest(tmp_path: Path, *arguments: str) -> tuple[int, dict]:
+    """run.py on the small suite that does everything wrong; its exit code and its JSON."""
+    out = tmp_path / "results.json"
+    command = [sys.executable, str(RUN), "selftest", "--json", str(out), *arguments]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert out.exists(), done.stderr
+    return done.returncode, json.loads(out.read_text())
+
+
+def outcomes(differences: list[dict]) -> dict[str, tuple[str, str]]:
+    return {each["test"].partition(".")[2]: (each["ours"], each["base"]) for each in differences}
+
+
+@pytest.mark.timeout(300)
+def test_every_way_to_fail_is_seen(tmp_path):
+    code, results = run_selftest(tmp_path, "--again=0")
+    found = results["comparison"]
+    assert outcomes(found["regressions"]) == {
+        "Deadly.test_b_is_killed_on_bad": ("crashed", "passed"),
+        "Deadly.test_c_exits_on_bad": ("crashed", "passed"),
+        "Deadly.test_d_hangs_on_bad": ("hung", "passed"),
+        "SetUpFails.test_within": ("missing", "passed"),
+        "Steady.test_a_sub_test_fails_on_bad": ("failed", "passed"),
+        "Steady.test_errs_on_bad": ("errored", "passed"),
+        "Steady.test_fails_on_bad": ("failed", "passed"),
+        "Steady.test_fails_in_the_first_worker_only": ("failed", "passed"),
+        "Steady.test_is_expected_to_fail": ("unexpected-success", "expected-failure"),
+    }
+    assert {(each["ours"], each["base"]) for each in found["failing_alone"]} == {
+        ("failed", "skipped"),
+        ("errored", "missing"),  # the class's set-up
+    }
+    assert outcomes(found["skipped"]) == {"Steady.test_skipped_on_bad": ("skipped", "passed")}
+    assert outcomes(found["both"]) == {"Steady.test_fails_on_both": ("failed", "failed")}
+    assert outcomes(found["base_only"]) == {"Steady.test_fails_on_good": ("passed", "failed")}
+    assert found["unsteady"] == []
+    assert code == 1
+    assert results["good"] is False
+
+    bad = results["contestants"]["bad"]["tests"]
+    # What comes after a test that dies or hangs is run all the same, by another worker.
+    assert bad["deadly_suite.Deadly.test_a_passes"]["outcome"] == "passed"
+    assert bad["deadly_suite.Deadly.test_e_passes"]["outcome"] == "passed"
+    # The stacks say where it hung.
+    assert "threading.py" in bad["deadly_suite.Deadly.test_d_hangs_on_bad"]["detail"]
+    assert "test_d_hangs_on_bad" in bad["deadly_suite.Deadly.test_d_hangs_on_bad"]["detail"]
+    # As an ordinary user.
+    assert bad["steady_suite.Steady.test_may_read_but_not_write"]["outcome"] == "passed"
+
+    # Nothing is left behind: no process, though it had made itself a session of its own, and no file.
+    if sys.platform == "linux":
+        assert ["time.sleep(3600)" in line for line in results["left_running"].values()] == [True]
+        for pid in results["left_running"]:
+            with pytest.raises(ProcessLookupError):
+                os.kill(int(pid), 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.mark.timeout(300)
+def test_chance_is_told_from_cause(tmp_path):
+    _, results = run_selftest(tmp_path, "--module=steady_suite")
+    found = results["comparison"]
+    assert list(outcomes(found["unsteady"])) == ["Steady.test_fails_in_the_first_worker_only"]
+    assert "Steady.test_fails_on_bad" in outcomes(found["regressions"])
+
+
+@pytest.mark.timeout(300)
+def test_a_contestant_without_failures_is_good(tmp_path):
+    code, results = run_selftest(
+        tmp_path, "--module=steady_suite", "--test=steady_suite.Steady.test_passes"
+    )
+    assert (code, results["good"]) == (0, True)
+    assert list(results["contestants"]["bad"]["tests"]) == ["steady_suite.Steady.test_passes"]
+
+
+@pytest.mark.timeout(300)
+def test_a_module_that_cannot_be_imported_is_not_good(tmp_path):
+    code, results = run_selftest(tmp_path, "--module=steady_suite", "--module=no_such_suite")
+    assert code == 1
+    assert any("no_such_suite" in problem for problem in results["problems"])
+
+
+@pytest.mark.timeout(300)
+def test_nothing_run_is_not_good(tmp_path):
+    code, results = run_selftest(
+        tmp_path, "--module=steady_suite", "--test=steady_suite.Steady.test_no_such"
+    )
+    assert code == 1
+    assert "no test passed on bad" in results["problems"]
+
+
+@pytest.mark.timeout(300)
+def test_a_run_without_time_is_not_good(tmp_path):
+    code, results = run_selftest(tmp_path, "--limit=0")
+    assert code == 1
+    assert results["good"] is False
+
+
+@pytest.mark.timeout(300)
+def test_expected_failures_and_entries_too_many(tmp_path):
+    listed = tmp_path / "listed"
+    name = "steady_suite.Steady."
+    listed.write_text(
+        f"{name}test_fails_on_bad: a reason\n"
+        f"{name}test_passes: it does not fail\n"
+        f"{name}test_gone: there is none\n"
+    )
+    selected = [f"--test={name}test_passes", f"--test={name}test_fails_on_bad"]
+    code, results = run_selftest(
+        tmp_path, "--module=steady_suite", f"--expected={listed}", *selected
+    )
+    found = results["comparison"]
+    assert found["expected"] == {f"{name}test_fails_on_bad": "a reason"}
+    assert found["regressions"] == []
+    assert found["needless"] == [f"{name}test_passes"]
+    assert found["unknown"] == []  # only a run of the whole suite can tell
+    assert code == 1
+
+    listed.write_text(f"{name}test_fails_on_bad: a reason\n")
+    code, _ = run_selftest(tmp_path, "--module=steady_suite", f"--expected={listed}", *selected)
+    assert code == 0
+
+
+def test_an_entry_without_a_test_is_unknown():
+    found = compare.compare({}, {}, {}, {"gone": "once"}, whole=True)
+    assert found.unknown == ["gone"]
+    assert not found.good
+
+
+@pytest.mark.parametrize(
+    ("ours", "base", "group"),
+    [
+        (FAILED, PASSED, "regressions"),
+        (FAILED, FAILED, "both"),
+        (FAILED, SKIPPED, "failing_alone"),
+        (FAILED, None, "failing_alone"),
+        (None, PASSED, "regressions"),
+        (None, FAILED, "base_only"),
+        (SKIPPED, PASSED, "skipped"),
+        (SKIPPED, FAILED, "skipped"),
+        (PASSED, FAILED, "base_only"),
+        (PASSED, PASSED, None),
+        (PASSED, None, None),
+        (PASSED, SKIPPED, None),
+        (SKIPPED, SKIPPED, None),
+        (SKIPPED, None, None),
+        (None, SKIPPED, None),
+    ],
+)
+def test_groups(ours, base, group):
+    found = compare.compare(
+        {} if ours is None else {"t": Record(ours)},
+        {} if base is None else {"t": Record(base)},
+        {},
+        {},
+        whole=True,
+    )
+    groups = ("regressions", "failing_alone", "skipped", "both", "base_only")
+    assert [name for name in groups if getattr(found, name)] == ([group] if group else [])
+    assert found.good == (group in (None, "both", "base_only"))
+
+
+def test_an_entry_that_fails_on_the_base_too_is_neither_used_nor_needless():
+    found = compare.compare({"t": Record(FAILED)}, {"t": Record(FAILED)}, {}, {"t": "why"}, True)
+    assert found.good
+    assert found.expected == {}
+
+
+def test_the_worst_report_counts():
+    records: dict[str, Record] = {}
+    add(records, "t", Record(PASSED, seconds=1.0))
+    add(records, "t", Record(ERRORED, "in tearDown", seconds=2.0))
+    add(records, "t", Record(FAILED, "before that"))
+    assert records["t"].outcome == ERRORED
+    assert records["t"].detail == "in tearDown"
+    assert records["t"].seconds == 3.0
+
+
+def test_expected_lists():
+    text = "# why\n\nmod.Class.test_a: reason: with a colon\nmod.test_b [3.12, 3.13]: late\n"
+    assert expected.parse(text, "3.13") == {
+        "mod.Class.test_a": "reason: with a colon",
+        "mod.test_b": "late",
+    }
+    assert list(expected.parse(text, "3.11")) == ["mod.Class.test_a"]
+    with pytest.raises(expected.BadLine):
+        expected.parse("mod.test_a\n", "3.13")
+    with pytest.raises(expected.BadLine):
+        expected.parse("mod.test_a: one\nmod.test_a: two\n", "3.13")
+
+
+def test_the_lists_are_well_formed():
+    for path in RUN.parent.glob("expected/*.txt"):
+        for version in ("3.11", "3.12", "3.13", "3.14"):
+            expected.load(path, version)
+
+
+def test_reactor_parametrized_names():
+    ours = "twisted.internet.test.test_tcp.TCPTests_ReactorTests.test_x"
+    base = "twisted.internet.test.test_tcp.TCPTests_EPollReactorTests.test_x"
+    name = "twisted.internet.test.test_tcp.TCPTests_<reactor>.test_x"
+    assert on_twisted.canonical(ours, "interloop") == name
+    assert on_twisted.canonical(base, "epoll") == name
+    assert on_twisted.own_name(name, "interloop") == ours
+    assert on_twisted.own_name(name, "epoll") == base
+    # Tests of one reactor alone stay what they are.
+    plain = "twisted.internet.test.test_epollreactor.EPollReactorTests.test_y"
+    assert on_twisted.canonical(plain, "epoll") == plain
+
+
+def test_long_tracebacks_keep_head_and_tail():
+    text = "a" * HEAD + "b" * 5000 + "c" * TAIL
+    short = shorten(text)
+    assert short.startswith("a" * HEAD + "\n[... 5000 characters")
+    assert short.endswith("c" * TAIL)
