@@ -1,0 +1,71 @@
+"""Make ours the reactor that `from twisted.internet import reactor` gives, and undo it."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import sys
+from typing import Any
+
+import twisted.internet
+from twisted.internet.error import ReactorAlreadyInstalledError
+from twisted.internet.main import installReactor
+
+from interloop import Loop
+from interloop.twisted.culprit import who_installed
+from interloop.twisted.reactor import Reactor
+
+_NAME = "twisted.internet.reactor"
+
+
+def install(eventloop: Loop | None = None) -> Reactor:
+    """Install a `Reactor` as the global one and return it. Again: return the one that is installed.
+
+    It stands on `eventloop`, else on the loop that runs in this thread, else on a new one, which becomes
+    the thread's current loop. From then on it joins every `interloop.Loop` that runs in this thread, so
+    that inside `interloop.run()` nothing else is needed; where nobody runs a loop, `reactor.run()` does.
+
+    Call it before anything imports `twisted.internet.reactor`. Raises ReactorAlreadyInstalledError if
+    another reactor is installed (it says where that is likely to have happened), or ours on another
+    loop than `eventloop`; TypeError if the loop that runs is not an `interloop.Loop`. Counterpart:
+    `twisted.internet.asyncioreactor.install`.
+    """
+    installed: Any = sys.modules.get(_NAME)
+    if installed is None:
+        reactor = Reactor(eventloop)
+        installReactor(reactor)  # type: ignore[no-untyped-call]
+        if asyncio._get_running_loop() is None:
+            asyncio.set_event_loop(reactor._asyncioEventloop)
+        atexit.register(reactor._life.close_home)
+    elif not isinstance(installed, Reactor):
+        raise ReactorAlreadyInstalledError(
+            f"{who_installed(installed)}; call interloop.twisted.install() before anything imports "
+            f"{_NAME}"
+        )
+    elif eventloop is not None and eventloop is not installed._asyncioEventloop:
+        raise ReactorAlreadyInstalledError(
+            f"interloop's reactor is installed already, on {installed._asyncioEventloop!r}"
+        )
+    else:
+        reactor = installed
+    reactor._life.follow()
+    return reactor
+
+
+def uninstall() -> None:
+    """Undo `install()`: the next import of `twisted.internet.reactor` installs a new reactor.
+
+    Selectables still registered get `connectionLost`, calls still scheduled are cancelled. Modules that
+    have imported the reactor keep it; it follows no loop any more. Nothing happens if ours is not
+    installed. Raises RuntimeError if it is running.
+    """
+    reactor: Any = sys.modules.get(_NAME)
+    if not isinstance(reactor, Reactor):
+        return
+    if reactor._started:
+        raise RuntimeError("the reactor is running: stop it, or the loop that it has joined, first")
+    del sys.modules[_NAME]
+    if getattr(twisted.internet, "reactor", None) is reactor:
+        del twisted.internet.reactor
+    atexit.unregister(reactor._life.close_home)
+    reactor._life.leave()

@@ -1,0 +1,178 @@
+"""IReactorFDSet on the loop's own watchers: who is watched is asked of the loop, and kept nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.posixbase import PosixReactorBase, _PollLikeMixin
+from twisted.python import log
+
+if TYPE_CHECKING:
+    from interloop import Loop
+
+# Twisted's selectables are duck-typed: a socket without a logPrefix() will do.
+Selectable = Any
+
+# Without annotations in Twisted.
+callWithLogger: Any = log.callWithLogger
+
+
+def _event(
+    state: dict[str, Any], reactor: Descriptors, selectable: Selectable, fd: int, event: int
+) -> None:
+    """What our watchers call. `state` tells whose they are, see `Descriptors`."""
+    callWithLogger(selectable, reactor._doReadOrWrite, selectable, fd, event)
+
+
+class Descriptors(_PollLikeMixin, PosixReactorBase):
+    """Readers and writers. All of it belongs to the loop's own thread.
+
+    A watcher of ours is known by its callback and by the reactor's `__dict__` in its arguments. Not by
+    the reactor itself: Twisted's ReactorBuilder lends the dict of a reactor under test to the global
+    one, and code under test registers with either.
+    """
+
+    _asyncioEventloop: Loop
+    _continuousPolling: Any
+
+    # Read by _doReadOrWrite. The loop reports a hang-up or an error as readiness to read and to write,
+    # like select(), so it is the selectable's doRead or doWrite that finds out.
+    _POLL_DISCONNECTED = 0
+    _POLL_IN = 1
+    _POLL_OUT = 2
+
+    def addReader(self, reader: Selectable) -> None:
+        """Call `reader.doRead()` whenever its descriptor can be read. Again for the same one: nothing.
+
+        A plain file, which the kernel cannot wait for, is read continuously, as epollreactor does.
+        Raises ValueError for a `fileno()` of -1, OSError for a descriptor that is not open.
+        """
+        self._add(reader, 0, self._asyncioEventloop._add_reader, self._POLL_IN)
+
+    def addWriter(self, writer: Selectable) -> None:
+        """Call `writer.doWrite()` whenever its descriptor can be written; else as `addReader`."""
+        self._add(writer, 1, self._asyncioEventloop._add_writer, self._POLL_OUT)
+
+    def _add(
+        self, selectable: Selectable, side: int, watch: Callable[..., object], event: int
+    ) -> None:
+        fd = selectable.fileno()
+        # Transports ask for writability with every write: known ones must cost little.
+        if self._watched(fd, side) is selectable:
+            return
+        try:
+            watch(fd, _event, self.__dict__, self, selectable, fd, event)
+        except PermissionError:
+            if event == self._POLL_IN:
+                self._continuousPolling.addReader(selectable)
+            else:
+                self._continuousPolling.addWriter(selectable)
+
+    def removeReader(self, reader: Selectable) -> None:
+        """Undo `addReader`; nothing for a reader that is not known."""
+        if self._continuousPolling.isReading(reader):
+            self._continuousPolling.removeReader(reader)
+        elif (fd := self._descriptor(reader, 0)) is not None:
+            self._asyncioEventloop._remove_reader(fd)
+
+    def removeWriter(self, writer: Selectable) -> None:
+        """Undo `addWriter`; nothing for a writer that is not known."""
+        if self._continuousPolling.isWriting(writer):
+            self._continuousPolling.removeWriter(writer)
+        elif (fd := self._descriptor(writer, 1)) is not None:
+            self._asyncioEventloop._remove_writer(fd)
+
+    def removeAll(self) -> list[Selectable]:
+        """Remove everything but the reactor's own readers; what was removed, each once."""
+        loop = self._asyncioEventloop
+        removed: dict[Selectable, None] = {}
+        for fd, reader, writer in tuple(self._registered()):
+            if reader is not None and reader not in self._internalReaders:
+                loop._remove_reader(fd)
+                removed[reader] = None
+            if writer is not None:
+                loop._remove_writer(fd)
+                removed[writer] = None
+        return [*removed, *self._continuousPolling.removeAll()]
+
+    def getReaders(self) -> list[Selectable]:
+        """The readers, the reactor's own included."""
+        readers = [reader for _, reader, _ in self._registered() if reader is not None]
+        return [*readers, *self._continuousPolling.getReaders()]
+
+    def getWriters(self) -> list[Selectable]:
+        """The writers."""
+        writers = [writer for _, _, writer in self._registered() if writer is not None]
+        return [*writers, *self._continuousPolling.getWriters()]
+
+    def _doReadOrWrite(self, selectable: Selectable, fd: int, event: int) -> None:
+        if self._has_left(selectable, fd):
+            # It closed `fd` without a word and has another one now. Nobody will remove this
+            # watcher, and reading or writing would be about the wrong descriptor.
+            if event == self._POLL_IN:
+                self._asyncioEventloop._remove_reader(fd)
+            else:
+                self._asyncioEventloop._remove_writer(fd)
+            return
+        super()._doReadOrWrite(selectable, fd, event)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _has_left(selectable: Selectable, fd: int) -> bool:
+        try:
+            return selectable.fileno() not in (fd, -1)
+        except Exception:
+            # _doReadOrWrite meets it again, logs it and disconnects the selectable.
+            return False
+
+    def _descriptor(self, selectable: Selectable, side: int) -> int | None:
+        """The number under which a selectable is watched."""
+        try:
+            fd: int = selectable.fileno()
+        except Exception:
+            # It cannot tell any more. What could be wrong with it is not the matter here: without
+            # being removed it would be called for ever.
+            fd = -1
+        if fd != -1:
+            return fd if self._watched(fd, side) is selectable else None
+        for number, *selectables in self._registered():
+            if selectables[side] is selectable:
+                return number
+        return None
+
+    def _watched(self, fd: int, side: int) -> Selectable | None:
+        sides = self._asyncioEventloop._watcher(fd)
+        return None if sides is None else self._selectable(sides[side])
+
+    def _registered(
+        self, loop: Loop | None = None
+    ) -> Iterator[tuple[int, Selectable | None, Selectable | None]]:
+        """Descriptor, reader and writer of every watcher on `loop` (default: the reactor's)."""
+        for fd, reader, writer in (loop or self._asyncioEventloop)._watchers():
+            yield fd, self._selectable(reader), self._selectable(writer)
+
+    def _selectable(self, handle: Any) -> Selectable | None:
+        """The selectable of a watcher's handle; None for no handle, and for somebody else's."""
+        if handle is None or handle._callback is not _event:
+            return None
+        state, _, selectable, *_ = handle._args
+        return selectable if state is self.__dict__ else None
+
+    def _take_descriptors(self, old: Loop) -> None:
+        """Watch on the reactor's loop what was watched on `old`."""
+        for fd, reader, writer in tuple(self._registered(old)):
+            if reader is not None:
+                old._remove_reader(fd)
+            if writer is not None:
+                old._remove_writer(fd)
+            try:
+                if reader is not None:
+                    self.addReader(reader)
+                if writer is not None:
+                    self.addWriter(writer)
+            except (OSError, ValueError) as error:
+                # Its descriptor was closed while no loop was there to notice.
+                selectable = writer if reader is None else reader
+                callWithLogger(
+                    selectable, self._disconnectSelectable, selectable, error, reader is not None
+                )

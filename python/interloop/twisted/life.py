@@ -1,0 +1,219 @@
+"""When a reactor runs, and on which loop.
+
+Two ways lead to a running reactor. `reactor.run()` runs the loop, and stops it. Or the loop runs
+already, or somebody else starts it: then the reactor has joined it, and is running without a call. The
+same events happen at the same moments either way: startup triggers before the loop's first turn,
+shutdown triggers after `stop()`, and at the latest when the loop ends.
+
+The installed reactor joins whatever loop runs next in the thread that installed it, any other reactor
+its own loop only. Between two loops it stands on a loop that it makes itself, its home, and what is
+scheduled and registered there moves with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from interloop import Loop, new_event_loop
+from interloop._loop import lifecycle
+from interloop.twisted.children import HAS_PIDFDS
+from interloop.twisted.signals import Signals
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from interloop.twisted.reactor import Reactor
+
+
+class Life:
+    """The life of one reactor; an observer of the loops.
+
+    It is kept in the reactor's `__dict__` and serves it only while it is there: Twisted's
+    ReactorBuilder lends the installed reactor another one's dict.
+    """
+
+    def __init__(self, reactor: Reactor, home: Loop | None) -> None:
+        self._reactor = reactor
+        self._thread = threading.get_ident()
+        # The loop made for this reactor.
+        self._home = home
+        # Whether loops that are not the reactor's own are joined, too.
+        self.follows = False
+        # Whether it was started by a loop that somebody else runs, and has not stopped since.
+        self.joined = False
+        # Whether reactor.run() runs the loop, and whether that shall take the signals.
+        self._owns = False
+        self._takes_signals = False
+        # The loop on which a joined reactor was stopped: it is not started there again.
+        self._over: weakref.ref[AbstractEventLoop] | None = None
+        # Whether the shutdown triggers were called, and so used up.
+        self._fired = False
+        # Waited for in shutdown_asyncgens().
+        self._end: asyncio.Future[None] | None = None
+        lifecycle.observe(self)
+
+    def follow(self) -> None:
+        """Join whatever loop runs in this thread, beginning with the one that runs now."""
+        self.follows = True
+        running = asyncio._get_running_loop()
+        if running is not None:
+            self.loop_started(running)
+
+    def leave(self) -> None:
+        """Follow no loop any more, and give up all that is scheduled and registered."""
+        self.follows = False
+        reactor = self._reactor
+        reactor.disconnectAll()
+        for call in reactor.getDelayedCalls():
+            call.cancel()
+        for reader in tuple(reactor._internalReaders):
+            reactor._removeInternalReader(reader)
+            reader.connectionLost(None)
+        self.close_home()
+
+    def run(self, takes_signals: bool) -> None:
+        """Run the loop until the reactor has stopped or crashed, whatever else may stop it."""
+        reactor = self._reactor
+        self._owns, self._takes_signals = True, takes_signals
+        self._over = None
+        try:
+            reactor._asyncioEventloop.run_forever()
+        finally:
+            self._owns = False
+            if reactor._started:
+                # loop.stop(), or what left run_forever().
+                reactor.crash()
+            reactor._signals.uninstall()
+            self._rearm()
+
+    def stopped(self) -> None:
+        """For `reactor.stop()`: have the shutdown triggers called, but not before it has returned."""
+        self._reactor._asyncioEventloop.call_soon(self._fire_shutdown)
+
+    def crashed(self) -> None:
+        """For `reactor.crash()`: stop the loop if it is the reactor that runs it."""
+        loop = self._reactor._asyncioEventloop
+        if self._owns:
+            loop.stop()
+        elif self.joined:
+            self.joined = False
+            self._over = weakref.ref(loop)
+        if self._end is not None and not self._end.done():
+            self._end.set_result(None)
+
+    def loop_started(self, loop: AbstractEventLoop) -> None:
+        reactor = self._reactor
+        if not self._in_charge() or threading.get_ident() != self._thread:
+            return
+        if not self._stands_on(loop):
+            if not self.follows or reactor._started or not isinstance(loop, Loop):
+                return
+            self._go_to(loop)
+        if self._owns:
+            if not reactor._started:
+                reactor.startRunning(installSignalHandlers=self._takes_signals)
+            elif self.joined:
+                # Started by the loop when somebody else ran it, and run() carries on.
+                self.joined = False
+                if self._takes_signals:
+                    self._use_signals(stops=True)
+        elif not reactor._started and (self._over is None or self._over() is not loop):
+            self._over = None
+            self.joined = True
+            reactor.startRunning(installSignalHandlers=False)
+            if not HAS_PIDFDS and threading.current_thread() is threading.main_thread():
+                self._use_signals(stops=False)
+        reactor._look_for_thread_calls()
+
+    def loop_stopping(self, loop: AbstractEventLoop) -> Awaitable[None] | None:
+        if not self._in_charge() or not self._stands_on(loop) or self._owns:
+            return None
+        self._over = weakref.ref(loop)
+        return self._shut_down() if self._reactor._started else None
+
+    async def _shut_down(self) -> None:
+        reactor = self._reactor
+        end = self._end = asyncio.get_running_loop().create_future()
+        if not reactor._stopped:
+            reactor.stop()
+        # A "before" trigger may have returned a Deferred, which may take its time.
+        await end
+
+    def loop_closing(self, loop: AbstractEventLoop) -> None:
+        if loop is self._home:
+            self._home = None
+        reactor = self._reactor
+        if not self._in_charge() or not self._stands_on(loop):
+            return
+        if reactor._started:
+            # Closed without shutdown_asyncgens(): no coroutine and no Deferred can be waited for.
+            if not reactor._stopped:
+                reactor.stop()
+            self._fire_shutdown()
+            if reactor._started:
+                reactor.crash()
+        reactor.disconnectAll()
+        if reactor.getDelayedCalls() or reactor.getReaders():
+            self._go_to(self.home())
+        else:
+            del reactor._asyncioEventloop
+
+    def home(self) -> Loop:
+        """The loop to stand on while there is no other."""
+        if self._home is None:
+            self._home = new_event_loop()
+        return self._home
+
+    def close_home(self) -> None:
+        """Close the loop that was made for this reactor, if it is still there."""
+        if self._home is not None and not self._home.is_running():
+            self._home.close()
+
+    def _in_charge(self) -> bool:
+        return vars(self._reactor).get("_life") is self
+
+    def _stands_on(self, loop: AbstractEventLoop) -> bool:
+        # Not by the attribute, which would make a loop where there is none.
+        return vars(self._reactor).get("_asyncioEventloop") is loop
+
+    def _go_to(self, loop: Loop) -> None:
+        """Stand on `loop` from now on, with all that is scheduled and registered."""
+        reactor = self._reactor
+        old = vars(reactor).get("_asyncioEventloop")
+        reactor._asyncioEventloop = loop
+        if old is not None:
+            reactor._take_timers(old)
+            reactor._take_descriptors(old)
+
+    def _use_signals(self, *, stops: bool) -> None:
+        self._reactor._signals = Signals(self._reactor, stops=stops)
+        self._reactor._signals.install()
+
+    def _fire_shutdown(self) -> None:
+        reactor = self._reactor
+        if not reactor._justStopped:
+            return
+        reactor._justStopped = False
+        self._fired = True
+        if not self._owns:
+            reactor.addSystemEventTrigger("after", "shutdown", self._shut)
+        reactor.fireSystemEvent("shutdown")
+
+    def _shut(self) -> None:
+        self._reactor._signals.uninstall()
+        self._rearm()
+
+    def _rearm(self) -> None:
+        """Make the reactor that has stopped one that can be started."""
+        reactor = self._reactor
+        reactor._startedBefore = False
+        reactor._justStopped = False
+        if self._fired:
+            self._fired = False
+            # In __init__'s order; crash() has put back the one for startup.
+            reactor.addSystemEventTrigger("during", "shutdown", reactor.crash)
+            reactor.addSystemEventTrigger("during", "shutdown", reactor.disconnectAll)

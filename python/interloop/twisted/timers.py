@@ -1,0 +1,142 @@
+"""`callLater` on the loop's own timers: one `TimerHandle` per DelayedCall, and no heap here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import base
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from interloop import Loop
+
+_log = Logger()
+_failures = _log.failureHandler("while handling timed call")
+
+# A call that comes early by the reactor's clock, but by less than this many seconds, waits for the
+# rest. Timers run on the monotonic clock, getTime() tells the wall clock's time: they differ by
+# rounding always, and by more when the wall clock is set. LoopingCall would take a call that comes a
+# microsecond early for one interval, and the next one a microsecond later for another. After a larger
+# step the wall clock says nothing about how long to wait, and the monotonic clock decides.
+_SET_CLOCK = 1.0
+
+# What epoll_wait(2) can wait for; Twisted's own limit for timeout().
+_LONGEST_TIMEOUT = 2147483.0
+
+
+class DelayedCall(base.DelayedCall):
+    """Twisted's DelayedCall, its place in the loop's heap kept by the handle.
+
+    `time`, `delayed_time` and what is computed from them tell the reactor's `seconds()`; the handle's
+    deadline is the loop's monotonic time and follows every `reset` and `delay` at once.
+    """
+
+    _handle: Any = None
+
+    def reset(self, secondsFromNow: float) -> None:
+        super().reset(secondsFromNow)
+        self._move(self._handle._loop.time() + secondsFromNow)
+
+    def delay(self, secondsLater: float) -> None:
+        super().delay(secondsLater)
+        self._move(self._handle.when() + secondsLater)
+
+    def _move(self, when: float) -> None:
+        handle = self._handle
+        if not handle._reschedule(when):
+            # Due already, and behind other callbacks of this turn.
+            self._move_to(handle._loop, when)
+
+    def _move_to(self, loop: Loop, when: float) -> None:
+        """Leave the handle for a new one, in the same context."""
+        old = self._handle
+        self._handle = loop.call_at(when, old._callback, *old._args, context=old._context)
+        old.cancel()
+
+
+def _unschedule(call: base.DelayedCall) -> None:
+    assert isinstance(call, DelayedCall)
+    handle, call._handle = call._handle, None
+    handle.cancel()
+
+
+def _moved(call: base.DelayedCall) -> None:
+    """Nothing: `reset` and `delay` move the handle whichever way the time went."""
+
+
+def _run(call: DelayedCall, state: dict[str, Any]) -> None:
+    early = call.getTime() - call.seconds()
+    if 0.0 < early < _SET_CLOCK:
+        loop = call._handle._loop
+        call._move_to(loop, loop.time() + early)
+        return
+    call._handle = None
+    call.called = 1
+    with (
+        _failures
+        if call.creator is None
+        else _log.failuresHandled(
+            "while handling timed call {previous()}", previous=lambda: _creation(call)
+        )
+    ):
+        call.func(*call.args, **call.kw)
+
+
+def _creation(call: DelayedCall) -> str:
+    lines = "".join(call.creator or ()).rstrip().replace("\n", "\n C:")
+    return f"\n C: from a DelayedCall created here:\n C:{lines}\n"
+
+
+class TimedCalls:
+    """IReactorTime. All of it belongs to the loop's own thread."""
+
+    _asyncioEventloop: Loop
+    seconds: Callable[[], float]
+
+    def callLater(
+        self, delay: float, callable: Callable[..., Any], *args: object, **kw: object
+    ) -> DelayedCall:
+        """Call `callable` in `delay` seconds (at least 0), in a copy of the current context.
+
+        Counterpart: `ReactorBase.callLater`, whose calls run in whatever context is the loop's.
+        """
+        assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
+        call = DelayedCall(
+            self.seconds() + delay, callable, args, kw, _unschedule, _moved, self.seconds
+        )
+        loop = self._asyncioEventloop
+        # Read after seconds(), so that the call is not due before getTime().
+        call._handle = loop.call_at(loop.time() + delay, _run, call, self.__dict__)
+        return call
+
+    def getDelayedCalls(self) -> list[Any]:
+        """The calls that are still to be made, soonest first.
+
+        Raises nothing; costs one pass over everything the loop has scheduled, for whomever.
+        """
+        return [handle._args[0] for handle in self._timers()]
+
+    def timeout(self) -> float | None:
+        """Seconds until the next DelayedCall is due, at most 2147483; None if there is none."""
+        handle = next(self._timers(), None)
+        if handle is None:
+            return None
+        due: float = handle.when() - self._asyncioEventloop.time()
+        return max(0.0, min(due, _LONGEST_TIMEOUT))
+
+    def _timers(self, loop: Loop | None = None) -> Iterator[Any]:
+        """The handles of the DelayedCalls on `loop` (default: the reactor's), soonest first.
+
+        In front stand those whose time has come in this turn, and which wait for their place in it.
+        """
+        loop = loop or self._asyncioEventloop
+        for handle in (*loop._ready, *loop._scheduled):
+            # A cancelled handle has no callback.
+            if handle._callback is _run and handle._args[1] is self.__dict__:
+                yield handle
+
+    def _take_timers(self, old: Loop) -> None:
+        """Take the DelayedCalls on `old` over to the reactor's loop. All loops count on one clock."""
+        for handle in tuple(self._timers(old)):
+            handle._args[0]._move_to(self._asyncioEventloop, handle.when())
