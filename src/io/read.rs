@@ -148,6 +148,10 @@ fn eof(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     // State first: reading has ended whatever the host makes of it.
     let face = core.get().state.with(py, |state, refs| {
         let mut parts = stream::parts(state, key)?;
+        // Letting go of a protocol's buffer may have run code that closed the stream.
+        if !parts.stream.life.may_read() {
+            return None;
+        }
         let nothing = parts.apply(Event::PeerEof);
         debug_assert!(nothing.is_empty());
         Some(parts.stream.face.clone_ref(refs))

@@ -11,7 +11,7 @@ use super::sink::{Face, Failed};
 use super::{read, write};
 use crate::poll::{Key, Readiness, Registrar};
 use crate::proto::marks::WaterMarks;
-use crate::proto::phase::{Actions, Event, Lifecycle, WriteRules};
+use crate::proto::phase::{Actions, Event, Lifecycle, Phase, WriteRules};
 use crate::proto::write_buffer::{Finished, WriteBuffer};
 use crate::py::bytes::Chunk;
 use crate::py::errors;
@@ -400,9 +400,11 @@ pub fn abort(core: &Bound<'_, LoopCore>, key: Key, reason: Option<PyErr>) {
     let reason_place = &mut reason;
     let dropped = core.get().state.with(py, |state, _| {
         let mut parts = parts(state, key)?;
-        if parts.stream.reason.is_none() {
-            parts.stream.reason = reason_place.take();
+        if matches!(parts.stream.life.phase(), Phase::Closing | Phase::Lost) {
+            // The end is decided: what comes after it is no reason for it.
+            return None;
         }
+        parts.stream.reason = reason_place.take();
         Some(parts.apply(event))
     });
     drop((dropped, reason));

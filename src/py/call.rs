@@ -124,3 +124,32 @@ pub fn call_method1<'py>(
         )
     }
 }
+
+/// `callable(name=argument)`, the name being that of `keyword`.
+#[inline]
+pub fn call_with_keyword<'py>(
+    callable: &Bound<'py, PyAny>,
+    keyword: &Bound<'py, PyTuple>,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let vector = [std::ptr::null_mut(), argument.as_ptr()];
+    // SAFETY: a free slot, then one live reference for the one name in `keyword`; answers a new reference or null
+    // with an exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            callable.py(),
+            ffi::PyObject_Vectorcall(
+                callable.as_ptr(),
+                vector.as_ptr().add(1),
+                ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                keyword.as_ptr(),
+            ),
+        )
+    }
+}
+
+/// Lets go of an object without asking whether this thread may: the caller's token says so.
+#[inline]
+pub fn release<T>(py: Python<'_>, object: Option<Py<T>>) {
+    drop(object.map(|object| object.into_bound(py)));
+}

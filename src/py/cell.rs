@@ -79,9 +79,9 @@ impl<T> StateCell<T> {
         Some(body(unsafe { &*self.value.get() }))
     }
 
-    /// The state of a cell nobody else can reach any more.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
+    /// The state of a cell that nobody else can reach.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
     }
 }
 

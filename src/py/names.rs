@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple};
 
 /// An object of a Python module, imported on first use and kept.
 pub struct Imported {
@@ -37,6 +38,7 @@ macro_rules! imported {
 }
 
 imported! {
+    ASYNCIO_FUTURE = "asyncio", "Future";
     ASYNCIO_HANDLE = "asyncio", "Handle";
     ASYNCIO_TIMER_HANDLE = "asyncio", "TimerHandle";
     ASYNCIO_TRANSPORT = "asyncio", "Transport";
@@ -59,3 +61,27 @@ imported! {
     WARN_WRITE = "interloop._loop.native", "warn_write";
     WARN_UNCLOSED = "interloop._loop.native", "warn_unclosed";
 }
+
+/// A tuple of one keyword, for calls by vector.
+pub struct Keyword {
+    name: &'static str,
+    value: PyOnceLock<Py<PyTuple>>,
+}
+
+impl Keyword {
+    /// The tuple.
+    #[inline]
+    pub fn get<'a, 'py>(&'a self, py: Python<'py>) -> PyResult<&'a Bound<'py, PyTuple>> {
+        self.value
+            .get_or_try_init(py, || {
+                let name = PyString::intern(py, self.name);
+                Ok(PyTuple::new(py, [name])?.unbind())
+            })
+            .map(|value| value.bind(py))
+    }
+}
+
+pub static LOOP_KEYWORD: Keyword = Keyword {
+    name: "loop",
+    value: PyOnceLock::new(),
+};

@@ -11,7 +11,7 @@ use super::state::{Kernel, LoopState, Source};
 use super::turn;
 use crate::poll::Poller;
 use crate::py::cell::{Flag, StateCell};
-use crate::py::{errors, names, threads};
+use crate::py::{call, errors, names, threads};
 use crate::queue::remote::Remote;
 use crate::sys::clock;
 
@@ -85,6 +85,16 @@ impl LoopCore {
         })
     }
 
+    /// A new `asyncio.Future` on this loop.
+    fn create_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        call::call_with_keyword(
+            &names::ASYNCIO_FUTURE.get(py)?,
+            names::LOOP_KEYWORD.get(py)?,
+            slf.as_any(),
+        )
+    }
+
     /// Seconds on the monotonic clock, like `time.monotonic()`. Any thread.
     fn time(&self) -> f64 {
         clock::monotonic()
@@ -117,13 +127,7 @@ impl LoopCore {
 
     /// Turns until `stop()`. The caller has set `_thread_id` and the running loop.
     fn _run_until_stopped(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let core = slf.get();
-        loop {
-            turn::turn(slf, None)?;
-            if core.stopping.get() {
-                return Ok(());
-            }
-        }
+        turn::run(slf)
     }
 
     /// One turn, as nest_asyncio and `reactor.iterate` drive it.

@@ -106,9 +106,10 @@ impl Handle {
         let (Some(callback), Some(args), Some(context)) = (callback, args, context) else {
             return Ok(());
         };
+        let (callback, args) = (callback.into_bound(py), args.into_bound(py));
         let context = context.into_bound(py);
         let result = Entered::new(&context)
-            .and_then(|_entered| call::call_tuple(callback.bind(py), args.bind(py)).map(drop));
+            .and_then(|_entered| call::call_tuple(&callback, &args).map(drop));
         match result {
             Ok(()) => Ok(()),
             Err(error) => Self::report(slf, error),
@@ -123,6 +124,18 @@ impl Handle {
         }
         names::REPORT_CALLBACK.get(py)?.call1((slf, error))?;
         Ok(())
+    }
+}
+
+impl Drop for Handle {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: only Python's deallocator drops a handle, or a constructor that failed: both have the GIL.
+        let py = unsafe { Python::assume_attached() };
+        let inner = self.inner.get_mut();
+        call::release(py, inner.callback.take());
+        call::release(py, inner.args.take());
+        call::release(py, inner.context.take());
     }
 }
 

@@ -4,13 +4,12 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 
-use mio::Waker;
 use pyo3::prelude::*;
 
 use super::LoopCore;
 use super::handle::Handle;
 use super::watch::Watcher;
-use crate::poll::{Key, Readiness, Registrar, Table};
+use crate::poll::{Key, Readiness, Registrar, Table, Waker};
 use crate::queue::timers::Timers;
 use crate::sys::Fd;
 

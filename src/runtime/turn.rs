@@ -23,13 +23,45 @@ const LONGEST_WAIT: f64 = 24.0 * 3600.0;
 /// How far a deadline may lie ahead to count as due, in seconds: the clock's own resolution, as stock has it.
 const RESOLUTION: f64 = 1e-9;
 
+/// How long a run may leave the kernel alone while there are callbacks to run, in seconds. An `epoll_wait` costs as
+/// much as several callbacks, so chains of short ones share it; what arrives waits this long at most.
+const POLL_INTERVAL: f64 = 50e-6;
+
+/// Turns until `stop()`. Errors: as [`turn`].
+pub fn run(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let py = slf.py();
+    let core = slf.get();
+    // The first turn of a run polls: what is there already is seen at once.
+    let mut polled = f64::NEG_INFINITY;
+    loop {
+        let busy = core.state.with(py, |state, _| !state.ready.is_empty());
+        if !busy {
+            poll(slf, timeout(py, core, None))?;
+            polled = f64::NEG_INFINITY;
+        } else {
+            let now = clock::monotonic();
+            if now - polled >= POLL_INTERVAL || core.stopping.get() {
+                poll(slf, Some(0.0))?;
+                polled = now;
+            }
+        }
+        after_poll(slf)?;
+        if core.stopping.get() {
+            return Ok(());
+        }
+    }
+}
+
 /// One turn. Waits at most `limit` seconds for something to happen. Errors: what a callback raised to stop the
 /// loop, or what a signal handler raised.
 pub fn turn(slf: &Bound<'_, LoopCore>, limit: Option<f64>) -> PyResult<()> {
+    poll(slf, timeout(slf.py(), slf.get(), limit))?;
+    after_poll(slf)
+}
+
+fn after_poll(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = slf.py();
     let core = slf.get();
-    let timeout = timeout(py, core, limit);
-    poll(slf, timeout)?;
     take_remote(py, core);
     take_due(py, core);
     run_ready(slf)?;
@@ -172,7 +204,7 @@ fn run_ready(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
             run_timed(slf, item)?;
         } else {
             match item {
-                Item::Call(handle) => Handle::run(handle.bind(py))?,
+                Item::Call(handle) => Handle::run(&handle.into_bound(py))?,
                 Item::Run(key, entry) => entry(slf, key)?,
             }
         }

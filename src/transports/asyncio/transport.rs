@@ -51,6 +51,8 @@ pub struct StreamTransport {
     buffered: Flag<bool>,
     connected: Flag<bool>,
     fd: Flag<Fd>,
+    /// `write_eof()` took effect. Outlives the stream: a write after it is an error even then.
+    eof: Flag<bool>,
     /// How many writes came after the connection was lost.
     lost_writes: Flag<u32>,
 }
@@ -90,6 +92,7 @@ impl StreamTransport {
                 buffered: Flag::new(buffered),
                 connected: Flag::new(false),
                 fd: Flag::new(start.fd),
+                eof: Flag::new(false),
                 lost_writes: Flag::new(0),
             },
         )?;
@@ -285,6 +288,9 @@ impl StreamTransport {
     fn write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let data = Data::new(data)?;
         let transport = slf.get();
+        if transport.eof.get() {
+            return Self::refuse_write(slf, WriteRefused::AfterEof);
+        }
         let core = transport.bound_core(slf.py());
         match write::write(core, transport.key.get(), data)? {
             Ok(()) => Ok(()),
@@ -303,7 +309,14 @@ impl StreamTransport {
 
     /// Ends the sending direction once what is buffered has left.
     fn write_eof(slf: &Bound<'_, Self>) {
-        stream::write_eof(slf.get().bound_core(slf.py()), slf.get().key());
+        let core = slf.get().bound_core(slf.py());
+        stream::write_eof(core, slf.get().key());
+        let requested = stream::with(core, slf.get().key(), |stream| {
+            stream.life().write_eof_requested()
+        });
+        if requested == Some(true) {
+            slf.get().eof.set(true);
+        }
     }
 
     /// Whether `write_eof()` works: always.
