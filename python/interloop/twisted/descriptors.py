@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.posixbase import PosixReactorBase, _PollLikeMixin
+from twisted.internet.posixbase import _NO_FILEDESC, PosixReactorBase
 from twisted.python import log
 
 if TYPE_CHECKING:
@@ -17,6 +17,11 @@ Selectable = Any
 # Without annotations in Twisted.
 callWithLogger: Any = log.callWithLogger
 
+# What an event is about. There is no third: the loop reports a hang-up or an error as readiness to read
+# and to write, like select(), so it is the selectable's doRead or doWrite that finds out.
+_IN = 0
+_OUT = 1
+
 
 def _event(
     state: dict[str, Any], reactor: Descriptors, selectable: Selectable, fd: int, event: int
@@ -25,7 +30,7 @@ def _event(
     callWithLogger(selectable, reactor._doReadOrWrite, selectable, fd, event)
 
 
-class Descriptors(_PollLikeMixin, PosixReactorBase):
+class Descriptors(PosixReactorBase):
     """Readers and writers. All of it belongs to the loop's own thread.
 
     A watcher of ours is known by its callback and by the reactor's `__dict__` in its arguments. Not by
@@ -36,35 +41,27 @@ class Descriptors(_PollLikeMixin, PosixReactorBase):
     _asyncioEventloop: Loop
     _continuousPolling: Any
 
-    # Read by _doReadOrWrite. The loop reports a hang-up or an error as readiness to read and to write,
-    # like select(), so it is the selectable's doRead or doWrite that finds out.
-    _POLL_DISCONNECTED = 0
-    _POLL_IN = 1
-    _POLL_OUT = 2
-
     def addReader(self, reader: Selectable) -> None:
         """Call `reader.doRead()` whenever its descriptor can be read. Again for the same one: nothing.
 
         A plain file, which the kernel cannot wait for, is read continuously, as epollreactor does.
         Raises ValueError for a `fileno()` of -1, OSError for a descriptor that is not open.
         """
-        self._add(reader, 0, self._asyncioEventloop._add_reader, self._POLL_IN)
+        self._add(reader, _IN, self._asyncioEventloop._add_reader)
 
     def addWriter(self, writer: Selectable) -> None:
         """Call `writer.doWrite()` whenever its descriptor can be written; else as `addReader`."""
-        self._add(writer, 1, self._asyncioEventloop._add_writer, self._POLL_OUT)
+        self._add(writer, _OUT, self._asyncioEventloop._add_writer)
 
-    def _add(
-        self, selectable: Selectable, side: int, watch: Callable[..., object], event: int
-    ) -> None:
+    def _add(self, selectable: Selectable, event: int, watch: Callable[..., object]) -> None:
         fd = selectable.fileno()
         # Transports ask for writability with every write: known ones must cost little.
-        if self._watched(fd, side) is selectable:
+        if self._watched(fd, event) is selectable:
             return
         try:
             watch(fd, _event, self.__dict__, self, selectable, fd, event)
         except PermissionError:
-            if event == self._POLL_IN:
+            if event == _IN:
                 self._continuousPolling.addReader(selectable)
             else:
                 self._continuousPolling.addWriter(selectable)
@@ -73,14 +70,14 @@ class Descriptors(_PollLikeMixin, PosixReactorBase):
         """Undo `addReader`; nothing for a reader that is not known."""
         if self._continuousPolling.isReading(reader):
             self._continuousPolling.removeReader(reader)
-        elif (fd := self._descriptor(reader, 0)) is not None:
+        elif (fd := self._descriptor(reader, _IN)) is not None:
             self._asyncioEventloop._remove_reader(fd)
 
     def removeWriter(self, writer: Selectable) -> None:
         """Undo `addWriter`; nothing for a writer that is not known."""
         if self._continuousPolling.isWriting(writer):
             self._continuousPolling.removeWriter(writer)
-        elif (fd := self._descriptor(writer, 1)) is not None:
+        elif (fd := self._descriptor(writer, _OUT)) is not None:
             self._asyncioEventloop._remove_writer(fd)
 
     def removeAll(self) -> list[Selectable]:
@@ -107,25 +104,37 @@ class Descriptors(_PollLikeMixin, PosixReactorBase):
         return [*writers, *self._continuousPolling.getWriters()]
 
     def _doReadOrWrite(self, selectable: Selectable, fd: int, event: int) -> None:
-        if self._has_left(selectable, fd):
-            # It closed `fd` without a word and has another one now. Nobody will remove this
-            # watcher, and reading or writing would be about the wrong descriptor.
-            if event == self._POLL_IN:
-                self._asyncioEventloop._remove_reader(fd)
-            else:
-                self._asyncioEventloop._remove_writer(fd)
-            return
-        super()._doReadOrWrite(selectable, fd, event)  # type: ignore[no-untyped-call]
-
-    @staticmethod
-    def _has_left(selectable: Selectable, fd: int) -> bool:
+        """What is done about an event, as in Twisted's `_PollLikeMixin`."""
+        why: BaseException | None = None
+        read = False
         try:
-            return selectable.fileno() not in (fd, -1)
-        except Exception:
-            # _doReadOrWrite meets it again, logs it and disconnects the selectable.
-            return False
+            number = selectable.fileno()
+            if number == -1:
+                why = _NO_FILEDESC
+            elif number != fd:
+                self._forget(fd, event)
+            elif event == _IN:
+                why = selectable.doRead()
+                read = True
+            else:
+                why = selectable.doWrite()
+        except BaseException as error:
+            why = error
+            log.err()  # type: ignore[no-untyped-call]
+        if why:
+            self._disconnectSelectable(selectable, why, read)  # type: ignore[no-untyped-call]
 
-    def _descriptor(self, selectable: Selectable, side: int) -> int | None:
+    def _forget(self, fd: int, event: int) -> None:
+        """A selectable closed `fd` without a word and has another descriptor now.
+
+        Nobody will remove this watcher, and reading or writing would be about the wrong descriptor.
+        """
+        if event == _IN:
+            self._asyncioEventloop._remove_reader(fd)
+        else:
+            self._asyncioEventloop._remove_writer(fd)
+
+    def _descriptor(self, selectable: Selectable, event: int) -> int | None:
         """The number under which a selectable is watched."""
         try:
             fd: int = selectable.fileno()
@@ -134,15 +143,15 @@ class Descriptors(_PollLikeMixin, PosixReactorBase):
             # being removed it would be called for ever.
             fd = -1
         if fd != -1:
-            return fd if self._watched(fd, side) is selectable else None
+            return fd if self._watched(fd, event) is selectable else None
         for number, *selectables in self._registered():
-            if selectables[side] is selectable:
+            if selectables[event] is selectable:
                 return number
         return None
 
-    def _watched(self, fd: int, side: int) -> Selectable | None:
+    def _watched(self, fd: int, event: int) -> Selectable | None:
         sides = self._asyncioEventloop._watcher(fd)
-        return None if sides is None else self._selectable(sides[side])
+        return None if sides is None else self._selectable(sides[event])
 
     def _registered(
         self, loop: Loop | None = None
