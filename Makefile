@@ -94,7 +94,9 @@ lint-rust: $(INSTALLED)
 lint-python: build
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy python/interloop python/twisted/plugins/interloop_reactor.py
+	for version in 3.11 3.12 3.13; do \
+	  $(BIN)/mypy --python-version $$version python/interloop python/twisted/plugins/interloop_reactor.py || exit 1; \
+	done
 	$(BIN)/stubtest --mypy-config-file pyproject.toml interloop._core
 
 .PHONY: format
