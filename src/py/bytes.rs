@@ -1,5 +1,6 @@
 //! Bytes in and out of Python.
 
+use std::ffi::c_int;
 use std::mem::MaybeUninit;
 
 use pyo3::buffer::PyBuffer;
@@ -155,4 +156,56 @@ pub unsafe fn from_received<'py>(
 ) -> Bound<'py, PyBytes> {
     // SAFETY: the caller says that they have been written.
     PyBytes::new(py, unsafe { buffer[..count].assume_init_ref() })
+}
+
+unsafe extern "C" {
+    // Documented beside PyBytes_FromStringAndSize; pyo3's own declaration of it is private.
+    fn _PyBytes_Resize(bytes: *mut *mut pyo3::ffi::PyObject, size: pyo3::ffi::Py_ssize_t) -> c_int;
+}
+
+/// A `bytes` object that nobody has seen yet: received into, then cut to size. Saves the copy of a large payload.
+pub struct Unseen<'py>(Bound<'py, PyAny>, usize);
+
+impl<'py> Unseen<'py> {
+    /// Room for `capacity` bytes. Errors: MemoryError.
+    pub fn new(py: Python<'py>, capacity: usize) -> PyResult<Self> {
+        // SAFETY: a null source asks for an uninitialized object; answers a new reference, or null with an
+        // exception set.
+        let object = unsafe {
+            Bound::from_owned_ptr_or_err(
+                py,
+                pyo3::ffi::PyBytes_FromStringAndSize(std::ptr::null(), capacity as _),
+            )
+        }?;
+        Ok(Unseen(object, capacity))
+    }
+
+    /// The place to receive into.
+    pub fn as_mut_slice(&mut self) -> &mut [MaybeUninit<u8>] {
+        // SAFETY: the object's own storage, of the size asked for; we hold its only reference.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                pyo3::ffi::PyBytes_AsString(self.0.as_ptr()).cast(),
+                self.1,
+            )
+        }
+    }
+
+    /// The object, cut to the `count` bytes received. Errors: MemoryError.
+    ///
+    /// # Safety
+    /// The first `count` bytes have been written, and `count` is not 0: empty bytes are a shared object.
+    pub unsafe fn finish(self, count: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let py = self.0.py();
+        let mut object = self.0.into_ptr();
+        if count < self.1 {
+            // SAFETY: an object with one reference, which the call replaces; on failure it lets go of it.
+            let result = unsafe { _PyBytes_Resize(&raw mut object, count as _) };
+            if result < 0 {
+                return Err(PyErr::fetch(py));
+            }
+        }
+        // SAFETY: the reference we own, to a bytes object.
+        Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
+    }
 }

@@ -17,9 +17,12 @@ use crate::py::bytes::Data;
 use crate::py::cell::{Flag, StateCell};
 use crate::py::{address, call, errors, names};
 use crate::runtime::LoopCore;
+use crate::runtime::core::SCRATCH;
 use crate::runtime::handle::stock_attribute;
 use crate::sys::addr::Address;
 use crate::sys::{Fd, socket};
+
+const PAGE: usize = 4096;
 
 const OPTIONS: Options = Options {
     flush: Flush::Now,
@@ -53,6 +56,8 @@ pub struct StreamTransport {
     fd: Flag<Fd>,
     /// `write_eof()` took effect. Outlives the stream: a write after it is an error even then.
     eof: Flag<bool>,
+    /// How large reads have been lately: the largest, slowly forgotten.
+    lately: Flag<u32>,
     /// How many writes came after the connection was lost.
     lost_writes: Flag<u32>,
 }
@@ -93,6 +98,7 @@ impl StreamTransport {
                 connected: Flag::new(false),
                 fd: Flag::new(start.fd),
                 eof: Flag::new(false),
+                lately: Flag::new(0),
                 lost_writes: Flag::new(0),
             },
         )?;
@@ -122,6 +128,23 @@ impl StreamTransport {
 
     pub fn set_connected(&self) {
         self.connected.set(true);
+    }
+
+    /// How much the next read may bring, with room to spare: what fills its block was not all there was.
+    #[inline]
+    pub fn expected(&self) -> usize {
+        let lately = self.lately.get() as usize;
+        (lately + lately / 16 + PAGE)
+            .next_multiple_of(PAGE)
+            .min(SCRATCH)
+    }
+
+    #[inline]
+    pub fn note_received(&self, count: usize) {
+        let lately = self.lately.get();
+        // `count` is at most SCRATCH.
+        let count = count as u32;
+        self.lately.set(count.max(lately - lately / 16));
     }
 
     pub fn take_waiter(&self, py: Python<'_>) -> Option<Py<PyAny>> {
