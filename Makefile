@@ -86,14 +86,16 @@ suites: build ## run the test suites of Twisted and Tornado on interloop; ARGS i
 bench: build ## measure, against uvloop and stock asyncio; ARGS is passed to the runner
 	$(BIN)/python benches/run.py $(ARGS)
 
-.PHONY: lint lint-rust lint-python
-lint: lint-rust lint-python ## formatting, clippy, ruff, mypy, and whether the stub tells the truth
-lint-rust: $(INSTALLED)
+.PHONY: lint lint-format lint-rust lint-python lint-types
+lint: lint-format lint-rust lint-python lint-types ## formatting, clippy, ruff, mypy, and whether the stub tells the truth
+lint-format: $(INSTALLED)
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-lint-python: build
-	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+lint-rust: $(INSTALLED)
+	cargo clippy --locked --all-targets -- -D warnings
+lint-python: $(INSTALLED)
+	$(BIN)/ruff check
+lint-types: build
 	for version in 3.11 3.12 3.13; do \
 	  $(BIN)/mypy --python-version $$version python/interloop python/twisted/plugins/interloop_reactor.py || exit 1; \
 	done

@@ -100,8 +100,9 @@ def test_help_tells_of_every_target():
         ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     listed = set(re.findall(r"^  make ([a-z-]+) ", said, re.MULTILINE))
-    # Parts of `test` and `lint`, for those who read the Makefile.
-    assert make_targets() - listed == {"test-rust", "test-python", "lint-rust", "lint-python"}
+    # Parts of `test` and `lint` are for those who read the Makefile.
+    parts = {target for target in make_targets() if target.startswith(("test-", "lint-"))}
+    assert make_targets() - listed == parts
 
 
 @pytest.mark.parametrize("number", range(len(blocks(text_of("README.md"), "python"))))
