@@ -56,8 +56,10 @@ def as_future(
     errbacks still wait for is waited for. A second cancel reaches what the clean-up waits for. If
     nothing is left that could be cancelled (the Deferred has fired and is held by `pause()`, or its
     canceller raised, which is reported to the loop's exception handler), the Future is cancelled at
-    once and a failure that still comes is left to Twisted's log. A Deferred that somebody else
-    cancels cancels the Future.
+    once and a failure that still comes is left to Twisted's log. An error in the clean-up takes the
+    place of the cancellation, as it does in a task, except where the error is only Twisted's word
+    for it (ConnectingCancelledError; ResponseNeverReceived, FirstError and their like because of a
+    CancelledError). A Deferred that somebody else cancels cancels the Future, too.
 
     `loop` is the loop of the Future; None is the running one. It is only needed before the loop
     runs.
@@ -180,9 +182,7 @@ class DeferredFuture(asyncio.Future[T]):
 
     def take_failure(self, failure: Failure) -> bool:
         """Complete with the Deferred's failure; False if it came too late and is not told."""
-        from twisted.internet.defer import CancelledError
-
-        is_cancellation = isinstance(failure.value, (CancelledError, asyncio.CancelledError))
+        is_cancellation = _is_cancellation(failure, requested=self._requested)
         if self.done():
             # Cancelled while the Deferred could not be: that it is cancelled now is no news.
             return is_cancellation and self.cancelled()
@@ -338,6 +338,39 @@ def _can_be_cancelled(deferred: Deferred[Any]) -> bool:
             return False
         deferred = waits_for
     return True
+
+
+def _is_cancellation(failure: Failure, *, requested: bool) -> bool:
+    """Whether a failure is the answer to a cancellation, of ours if one was `requested`.
+
+    An answer to our own may come in other words: a connection attempt fails with
+    ConnectingCancelledError, and an HTTP request or a list of Deferreds with an exception that has
+    CancelledError among its reasons. Unrequested, those are failures like any other: they may well
+    come from a time limit inside a library, and then nobody has cancelled the one who waits.
+    """
+    from twisted.internet.defer import CancelledError
+
+    if isinstance(failure.value, (CancelledError, asyncio.CancelledError)):
+        return True
+    if not requested:
+        return False
+    from twisted.internet.error import ConnectingCancelledError
+
+    if isinstance(failure.value, ConnectingCancelledError):
+        return True
+    return any(_is_cancellation(reason, requested=True) for reason in _reasons(failure.value))
+
+
+def _reasons(exception: BaseException | None) -> list[Failure]:
+    """The Failures that one of Twisted's wrapping exceptions is made of."""
+    from twisted.python.failure import Failure
+
+    found = [getattr(exception, "subFailure", None)]  # FirstError
+    for name in "reasons", "failures":  # ResponseNeverReceived and its like; FailureGroup
+        several = getattr(exception, name, None)
+        if isinstance(several, (list, tuple)):
+            found.extend(several)
+    return [reason for reason in found if isinstance(reason, Failure)]
 
 
 def _exception_of(failure: Failure) -> BaseException:

@@ -8,7 +8,11 @@ import gc
 import pytest
 from bridge_support import Told, fail, turns
 from twisted.internet import defer
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectingCancelledError
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from interloop.bridge import as_future
 
@@ -129,6 +133,67 @@ def test_clean_up_that_fails(run):
         future.cancel()
         with pytest.raises(Told, match="clean-up failed"):
             await future
+
+    run(main)
+
+
+OTHER_WORDS = {
+    "ConnectingCancelledError": lambda: ConnectingCancelledError(
+        IPv4Address("TCP", "127.0.0.1", 1)
+    ),
+    "FirstError": lambda: defer.FirstError(Failure(defer.CancelledError()), 0),
+    "FailureGroup": lambda: defer.FailureGroup(
+        [Failure(Told("other")), Failure(defer.CancelledError())]
+    ),
+    "ResponseNeverReceived": lambda: ResponseNeverReceived([Failure(defer.CancelledError())]),
+    "nested": lambda: defer.FirstError(
+        Failure(ResponseFailed([Failure(defer.CancelledError())])), 0
+    ),
+}
+
+
+@pytest.mark.parametrize("error", OTHER_WORDS)
+def test_cancellation_in_other_words(run, error):
+    """Libraries answer a cancel() with errors of their own: for the one who cancelled it is a cancellation.
+
+    Else asyncio.timeout() around a treq request would raise ResponseNeverReceived, and no TimeoutError.
+    """
+
+    async def main():
+        future = as_future(Deferred(lambda deferred: deferred.errback(OTHER_WORDS[error]())))
+        future.cancel("because")
+        with pytest.raises(asyncio.CancelledError, match="because"):
+            await future
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", OTHER_WORDS)
+def test_other_words_unasked(run, error):
+    """Where the Future was not cancelled these are errors: a time limit in the library, say."""
+
+    async def main():
+        exception = OTHER_WORDS[error]()
+        with pytest.raises(type(exception)):
+            await as_future(defer.fail(exception))
+
+    run(main)
+
+
+def test_no_other_words(run):
+    """Errors with reasons that are none of a cancellation, or that are no Failures at all, stay what they are."""
+
+    class Odd(Exception):
+        reasons = "because"
+        failures = (defer.CancelledError(),)
+        subFailure = None
+
+    async def main():
+        for error in ResponseNeverReceived([Failure(Told("other"))]), Odd():
+            future = as_future(Deferred(lambda deferred, error=error: deferred.errback(error)))
+            future.cancel()
+            with pytest.raises(type(error)):
+                await future
 
     run(main)
 

@@ -166,6 +166,21 @@ def test_connection_refused(react):
     react(main)
 
 
+def test_timeout_while_connecting(react):
+    """What the endpoint makes of its cancellation is a timeout for who set one."""
+
+    async def main(reactor):
+        server = endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+        listening = await as_future(server.listen(protocol.Factory.forProtocol(Questions)))
+        client = endpoints.TCP4ClientEndpoint(reactor, "127.0.0.1", listening.getHost().port)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(-1):
+                await as_future(endpoints.connectProtocol(client, Answers()))
+        await as_future(defer.maybeDeferred(listening.stopListening))
+
+    react(main)
+
+
 def test_stop_with_a_task_left(reactor, asyncio_log):
     """reactor.stop() ends the run with the task pending; the next run of the loop finds it, alive and cancellable."""
     seen = []
