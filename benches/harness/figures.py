@@ -1,0 +1,94 @@
+"""From slices to figures: ratios of neighbouring slices, medians of them, and how sure they are."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.model import Sample, Target
+
+Samples = Sequence[Sample | None]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The base's cost over the contestant's: above 1 is better than the base.
+
+    A round's ratio is the median over its pairs of neighbouring slices; `median` is that over
+    rounds. `low` and `high` bound it with about 95 % confidence (order statistics of the rounds:
+    no assumption about the noise); with fewer than six rounds they are simply the extremes.
+    """
+
+    median: float
+    low: float
+    high: float
+
+
+def ratio_of(base: Samples, own: Samples) -> Ratio | None:
+    """None if no round has a pair of undisturbed slices."""
+    rounds = []
+    for theirs, ours in zip(base, own, strict=True):
+        if theirs is None or ours is None:
+            continue
+        pairs = zip(theirs.slices, ours.slices, strict=True)
+        ratios = [them / us for them, us in pairs if them is not None and us]
+        if ratios:
+            rounds.append(statistics.median(ratios))
+    if not rounds:
+        return None
+    rounds.sort()
+    cut = _cut(len(rounds))
+    return Ratio(statistics.median(rounds), rounds[cut], rounds[-1 - cut])
+
+
+def _cut(count: int) -> int:
+    """How many of the smallest may be left out so that [x_cut, x_-cut] still covers the median
+    with at least 95 %: the binomial tail below it may hold 2.5 %."""
+    tail, cut = 0.0, 0
+    for below in range(count // 2):
+        tail += math.comb(count, below) / 2**count
+        if tail > 0.025:
+            break
+        cut = below
+    return cut
+
+
+def costs_of(samples: Samples) -> list[float]:
+    """All undisturbed slices of all rounds."""
+    return [
+        cost
+        for sample in samples
+        if sample is not None
+        for cost in sample.slices
+        if cost is not None
+    ]
+
+
+def cost_of(samples: Samples) -> float | None:
+    costs = costs_of(samples)
+    return statistics.median(costs) if costs else None
+
+
+def spread_of(samples: Samples) -> float:
+    """Half the width of the middle half of the slices, as a share of their median."""
+    costs = costs_of(samples)
+    if len(costs) < 2:
+        return 0.0
+    lower, _, upper = statistics.quantiles(costs, n=4, method="inclusive")
+    return (upper - lower) / 2 / statistics.median(costs)
+
+
+def column_of(samples: Samples, name: str) -> float:
+    return statistics.median(sample.columns[name] for sample in samples if sample is not None)
+
+
+def verdict_of(target: Target, cost: float, ratio: Ratio | None) -> str:
+    """`met` or `missed`, with `unsure` added where the confidence interval holds the target."""
+    if target.at_most is not None:
+        return "met" if cost <= target.at_most else "missed"
+    if target.ratio is None or ratio is None:
+        return "no base"
+    word = "met" if ratio.median >= target.ratio else "missed"
+    return f"{word}, unsure" if ratio.low < target.ratio <= ratio.high else word

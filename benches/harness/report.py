@@ -1,0 +1,145 @@
+"""The table for people, and the same as JSON for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from harness import figures
+from harness.model import Contestant, Settings, Suite
+from harness.rounds import Outcome
+
+
+def case_figures(suite: Suite, base: str, outcome: Outcome) -> list[dict[str, Any]]:
+    """One entry per contestant that has a figure, in the suite's order."""
+    rows = []
+    for contestant in suite.contestants:
+        samples = outcome.samples.get(contestant.name, [])
+        cost = figures.cost_of(samples)
+        if cost is None:
+            continue
+        ratio = None
+        if contestant.name != base and base in outcome.samples:
+            ratio = figures.ratio_of(outcome.samples[base], samples)
+        first = next(sample for sample in samples if sample is not None)
+        row: dict[str, Any] = {
+            "contestant": contestant.name,
+            "reference": contestant.reference,
+            "cost": cost,
+            "unit": outcome.case.unit,
+            "spread": figures.spread_of(samples),
+            "ratio": None if ratio is None else asdict(ratio),
+            "columns": {name: figures.column_of(samples, name) for name in first.columns},
+            "targets": [],
+            "samples": [None if sample is None else asdict(sample) for sample in samples],
+        }
+        for target in outcome.case.targets:
+            if target.contestant == contestant.name:
+                # A ratio is demanded against the suite's own base, whichever base is displayed.
+                theirs = outcome.samples.get(suite.base)
+                against = None if theirs is None else figures.ratio_of(theirs, samples)
+                row["targets"].append(
+                    {
+                        "issue": target.issue,
+                        "ratio": target.ratio,
+                        "at_most": target.at_most,
+                        "base": None if target.ratio is None else suite.base,
+                        "verdict": figures.verdict_of(target, cost, against),
+                    }
+                )
+        rows.append(row)
+    return rows
+
+
+def table(title: str, base: str, groups: list[tuple[Outcome, list[dict[str, Any]]]]) -> str:
+    """All cases of a suite with the same columns."""
+    names: list[str] = []
+    for _, rows in groups:
+        for row in rows:
+            names += [name for name in row["columns"] if name not in names]
+    unit = groups[0][0].case.unit
+    header = ["case", "contestant", unit, "± %", f"× {base}", "95 %", *names, "target"]
+    lines = [header]
+    for outcome, rows in groups:
+        for index, row in enumerate(rows):
+            ratio = row["ratio"]
+            lines.append(
+                [
+                    outcome.case.name if index == 0 else "",
+                    row["contestant"],
+                    _number(row["cost"]),
+                    f"{row['spread'] * 100:.1f}",
+                    "base" if row["contestant"] == base else _ratio(ratio, "median"),
+                    "" if ratio is None else f"{ratio['low']:.2f}-{ratio['high']:.2f}",
+                    *(_number(row["columns"].get(name)) for name in names),
+                    "; ".join(_target(target) for target in row["targets"]),
+                ]
+            )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    text = [f"== {title}"]
+    for line in lines:
+        cells = [
+            cell.ljust(width) if column in (0, 1, len(header) - 1) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        text.append("  ".join(cells).rstrip())
+    for outcome, _ in groups:
+        for name, reason in outcome.errors.items():
+            text.append(f"FAILED {outcome.case.name}, {name}: {reason}")
+        if outcome.disturbed > 0.05:
+            share = f"{outcome.disturbed * 100:.0f} %"
+            text.append(f"note: {outcome.case.name}: {share} of the slices thrown away, since")
+            text[-1] += " other processes held the core"
+    return "\n".join(text)
+
+
+def targets_summary(groups: list[tuple[Outcome, list[dict[str, Any]]]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for _, rows in groups:
+        for row in rows:
+            for target in row["targets"]:
+                word = target["verdict"].split(",")[0]
+                counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+def heading(settings: Settings, environment: dict[str, str], left_out: dict[str, str]) -> str:
+    pin = "not pinned"
+    if settings.server_core is not None:
+        pin = f"server on core {settings.server_core}, load on core {settings.load_core}"
+    if settings.realtime:
+        pin += ", realtime priority"
+    lines = [
+        ", ".join(f"{name} {version}" for name, version in environment.items()),
+        f"{pin}; malloc {settings.malloc}; {'spinning' if settings.spin else 'ordinary'} client",
+    ]
+    lines += [f"LEFT OUT {name}: {reason}" for name, reason in left_out.items()]
+    return "\n".join(lines)
+
+
+def left_out_of(suite: Suite, left_out: dict[str, str]) -> list[Contestant]:
+    return [contestant for contestant in suite.contestants if contestant.name in left_out]
+
+
+def _target(target: dict[str, Any]) -> str:
+    if target["ratio"] is not None:
+        demand = f"≥ {target['ratio']:g}"
+    else:
+        demand = f"≤ {target['at_most']:g}"
+    return f"{demand} {target['verdict']} (issue {target['issue']})"
+
+
+def _ratio(ratio: dict[str, float] | None, key: str) -> str:
+    return "-" if ratio is None else f"{ratio[key]:.3f}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}"

@@ -1,0 +1,207 @@
+//! N connections, one request in flight on each; a request ends when its last byte came back.
+
+use std::io;
+
+use crate::args::{Options, Server};
+use crate::histogram::Histogram;
+use crate::payload::Payload;
+use crate::report::Errors;
+use crate::slices::{self, Goal, Workload};
+use crate::sys::{self, Epoll, Io, Socket};
+
+struct Connection {
+    socket: Socket,
+    sequence: u64,
+    sent: usize,
+    received: usize,
+    began: u64,
+}
+
+enum Step {
+    /// The echo is complete.
+    Complete,
+    /// More has to come.
+    Pending,
+    Broken(String),
+}
+
+impl Connection {
+    fn begin(&mut self, payload: &Payload, now: u64) -> Result<(), String> {
+        self.sequence += 1;
+        self.sent = 0;
+        self.received = 0;
+        self.began = now;
+        self.push(payload)
+    }
+
+    /// Sends what the socket takes.
+    fn push(&mut self, payload: &Payload) -> Result<(), String> {
+        let message = payload.of(self.sequence);
+        while self.sent < message.len() {
+            match self.socket.send(&message[self.sent..]) {
+                Io::Done(count) => self.sent += count,
+                Io::WouldBlock => break,
+                Io::Failed(error) => return Err(format!("send: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives what there is, compared with what was sent.
+    fn pull(&mut self, payload: &Payload, buffer: &mut [u8]) -> Step {
+        let message = payload.of(self.sequence);
+        loop {
+            let count = match self.socket.recv(buffer) {
+                Io::Done(0) => return Step::Broken("the server closed the connection".into()),
+                Io::Done(count) => count,
+                Io::WouldBlock => return Step::Pending,
+                Io::Failed(error) => return Step::Broken(format!("recv: {error}")),
+            };
+            if message.get(self.received..self.received + count) != Some(&buffer[..count]) {
+                return Step::Broken(format!(
+                    "request {}: the {count} bytes at offset {} are not what was sent",
+                    self.sequence, self.received
+                ));
+            }
+            self.received += count;
+            if self.received > self.sent {
+                return Step::Broken("more bytes came back than were sent".into());
+            }
+            if self.received == message.len() {
+                return Step::Complete;
+            }
+            // A short read emptied the socket: the next bytes bring their own edge.
+            if count < buffer.len() {
+                return Step::Pending;
+            }
+        }
+    }
+}
+
+struct Echo {
+    size: usize,
+    payload: Payload,
+    epoll: Epoll,
+    timeout: i32,
+    connections: Vec<Option<Connection>>,
+    /// Connections with a request on its way.
+    busy: usize,
+    buffer: Vec<u8>,
+    latency: Histogram,
+    errors: Errors,
+}
+
+pub fn run(options: &Options) -> io::Result<()> {
+    slices::run("echo", options, |server| Echo::connect(options, server))
+}
+
+impl Echo {
+    fn connect(options: &Options, server: &Server) -> io::Result<Self> {
+        let mut load = Echo {
+            size: options.size,
+            payload: Payload::new(options.size),
+            epoll: Epoll::new(options.connections.clamp(1, 1024))?,
+            // Bounded, to notice a server that does not answer any more.
+            timeout: if options.spin { 0 } else { 1000 },
+            connections: Vec::with_capacity(options.connections),
+            busy: 0,
+            buffer: vec![0; 256 * 1024],
+            latency: Histogram::new(),
+            errors: Errors::default(),
+        };
+        for key in 0..options.connections {
+            let socket = Socket::for_address(&server.address)?;
+            // This server's failure, not that of the others: it is told like any other error.
+            if let Err(error) = socket.connect(&server.address) {
+                load.errors.add(|| format!("connect: {error}"));
+                break;
+            }
+            socket.set_nonblocking()?;
+            let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+            load.epoll.add(socket.fd(), interest, key as u64)?;
+            let connection = Connection { socket, sequence: key as u64, sent: 0, received: 0, began: 0 };
+            load.connections.push(Some(connection));
+        }
+        Ok(load)
+    }
+
+    /// True if a request was completed.
+    fn serve(&mut self, key: usize, readiness: i32) -> bool {
+        let Some(connection) = self.connections[key].as_mut() else { return false };
+        if readiness & libc::EPOLLOUT != 0 && connection.sent < self.size {
+            if let Err(reason) = connection.push(&self.payload) {
+                self.lose(key, reason);
+                return false;
+            }
+        }
+        if readiness & !libc::EPOLLOUT == 0 {
+            return false;
+        }
+        match connection.pull(&self.payload, &mut self.buffer) {
+            Step::Complete => true,
+            Step::Pending => false,
+            Step::Broken(reason) => {
+                self.lose(key, reason);
+                false
+            }
+        }
+    }
+
+    fn begin(&mut self, key: usize, now: u64) {
+        let Some(connection) = self.connections[key].as_mut() else { return };
+        if let Err(reason) = connection.begin(&self.payload, now) {
+            self.lose(key, reason);
+        }
+    }
+
+    fn lose(&mut self, key: usize, reason: String) {
+        self.connections[key] = None;
+        self.busy -= 1;
+        self.errors.add(|| reason);
+    }
+}
+
+impl Workload for Echo {
+    fn run(&mut self, goal: Goal) -> io::Result<u64> {
+        self.busy = self.connections.iter().flatten().count();
+        let mut completed = 0;
+        let mut now = sys::now();
+        for key in 0..self.connections.len() {
+            self.begin(key, now);
+        }
+        while self.busy > 0 {
+            let count = self.epoll.wait(self.timeout)?;
+            if count == 0 {
+                now = sys::now();
+                if goal.overdue(now) {
+                    self.errors.add(|| "no answer within ten seconds".into());
+                    break;
+                }
+            }
+            for index in 0..count {
+                let (key, readiness) = self.epoll.event(index);
+                let key = key as usize;
+                if self.serve(key, readiness) {
+                    now = sys::now();
+                    completed += 1;
+                    let began = self.connections[key].as_ref().map_or(now, |connection| connection.began);
+                    self.latency.record(now - began);
+                    if goal.reached(now, completed) {
+                        self.busy -= 1;
+                    } else {
+                        self.begin(key, now);
+                    }
+                }
+            }
+        }
+        Ok(completed)
+    }
+
+    fn latency(&mut self) -> &mut Histogram {
+        &mut self.latency
+    }
+
+    fn errors(&self) -> &Errors {
+        &self.errors
+    }
+}

@@ -1,0 +1,1 @@
+"""What is measured: one file per family, found by name. A new one needs no change elsewhere."""
