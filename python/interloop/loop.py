@@ -135,7 +135,8 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
             wakeup.close()
 
     def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None:
-        self.call_soon(handle._run, context=handle._context)
+        # It enters its own context.
+        self.call_soon(handle._run)
 
     # -- descriptors
 

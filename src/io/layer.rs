@@ -104,9 +104,14 @@ impl Layered {
         self.held + self.waiting.len()
     }
 
-    /// Whether the layer has had its last word.
+    /// Whether the layer has been asked for its last word: no byte of the host's comes after it.
     pub fn is_finished(&self) -> bool {
         self.finished
+    }
+
+    /// Whether nothing more comes from it to be sent.
+    pub fn is_drained(&self) -> bool {
+        self.finished && self.layer.is_some()
     }
 
     pub fn visit(&self, visitor: &mut dyn FnMut(&Py<PyAny>)) {
@@ -197,12 +202,7 @@ pub fn insert(
 fn work(
     core: &Bound<'_, LoopCore>,
     key: Key,
-    job: impl FnOnce(
-        Python<'_>,
-        &mut dyn Layer,
-        &mut Vec<u8>,
-        &mut Vec<u8>,
-    ) -> PyResult<Input>,
+    job: impl FnOnce(Python<'_>, &mut dyn Layer, &mut Vec<u8>, &mut Vec<u8>) -> PyResult<Input>,
 ) -> Option<PyResult<Input>> {
     let py = core.py();
     let mut layer = core.get().state.with(py, |state, _| {
@@ -211,12 +211,15 @@ fn work(
     let mut plain = Vec::new();
     let mut wire = Vec::new();
     let mut result = job(py, layer.as_mut(), &mut plain, &mut wire);
+    // Dropped at the very end: letting go of a host's bytes may run code.
+    let mut sent = Vec::new();
     loop {
         let wants_input = layer.wants_input();
         let held = layer.held();
         let failed = result.is_err();
-        let made = (std::mem::take(&mut plain), std::mem::take(&mut wire));
-        let (plain_made, wire_made) = made;
+        let plain_made = std::mem::take(&mut plain);
+        let wire_made = std::mem::take(&mut wire);
+        let sent = &mut sent;
         // Comes back with what was written meanwhile, or when the stream has gone.
         let back = core.get().state.with(py, |state, _| {
             let Some(mut parts) = parts(state, key) else {
@@ -239,11 +242,11 @@ fn work(
                 // The stream is about to end, and with it what is buffered; the peer should hear why.
                 while !parts.stream.out.is_empty() {
                     match write::send_some(parts.stream) {
-                        Ok(count) => drop(parts.stream.out.advance(count)),
+                        Ok(count) => sent.push(parts.stream.out.advance(count)),
                         Err(_) => break,
                     }
                 }
-            } else if !parts.stream.out.is_empty() {
+            } else if !parts.stream.out.is_empty() || parts.stream.is_ending() {
                 parts.hold();
             }
             if missed {
@@ -252,8 +255,7 @@ fn work(
             None
         });
         match back {
-            None => return Some(result),
-            Some((_gone, None)) => return Some(result),
+            None | Some((_, None)) => return Some(result),
             Some((lent, Some(waiting))) => {
                 layer = lent;
                 if let Err(error) = layer.encode(py, &waiting, &mut wire) {
@@ -280,7 +282,10 @@ fn decode(core: &Bound<'_, LoopCore>, key: Key, bytes: &[u8]) {
         Some(Err(error)) => End::Failed(error),
     };
     let old = stream::with(core, key, |stream| {
-        stream.layer.as_mut().and_then(|layered| layered.end.replace(end))
+        stream
+            .layer
+            .as_mut()
+            .and_then(|layered| layered.end.replace(end))
     });
     drop(old);
 }
@@ -379,8 +384,7 @@ pub(super) fn pump(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
             return None;
         }
         match layered.end.take()? {
-            End::Failed(error) => Some(Some(error)),
-            End::Eof if flushing && layered.held() > 0 => Some(None),
+            End::Failed(error) => Some(error),
             End::Eof => {
                 layered.end = Some(End::Eof);
                 None
@@ -388,13 +392,8 @@ pub(super) fn pump(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
         }
     });
     match failed.flatten() {
-        None => Ok(()),
-        Some(error) => {
-            let error = error.unwrap_or_else(|| {
-                PyConnectionAbortedError::new_err("the peer ended the connection too early")
-            });
-            stream::fail(core, key, Failed::Read, error)
-        }
+        Some(error) => stream::fail(core, key, Failed::Read, error),
+        None => settle(core, key).map(drop),
     }
 }
 
@@ -420,20 +419,29 @@ pub(super) fn encode(core: &Bound<'_, LoopCore>, key: Key, bytes: &[u8]) -> PyRe
 /// something to send again.
 pub(super) fn settle(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
     let py = core.py();
-    let due = stream::with(core, key, |stream| {
-        let ends = matches!(
-            stream.life.phase(),
-            Phase::Finishing | Phase::PeerShutFinishing | Phase::Flushing
-        );
-        let drained = stream.backlog() == 0;
-        match &mut stream.layer {
-            Some(layered) if ends && drained && layered.layer.is_some() => {
-                !std::mem::replace(&mut layered.finished, true)
-            }
-            _ => false,
+    let look = stream::with(core, key, |stream| {
+        let ends = stream.is_ending();
+        let flushing = stream.life.phase() == Phase::Flushing;
+        let drained = stream.out.is_empty();
+        let layered = stream
+            .layer
+            .as_mut()
+            .filter(|layered| layered.layer.is_some())?;
+        if layered.held > 0 {
+            // It waits for a peer that will not say anything any more, and the host has closed.
+            return Some((false, flushing && layered.end.is_some()));
         }
+        let due = ends && drained && !layered.finished;
+        layered.finished |= due;
+        Some((due, false))
     });
-    if due == Some(true) {
+    let (due, stuck) = look.flatten().unwrap_or_default();
+    if stuck {
+        let error = PyConnectionAbortedError::new_err("the peer ended the connection too early");
+        stream::fail(core, key, Failed::Write, error)?;
+        return Ok(false);
+    }
+    if due {
         let finished = work(core, key, |py, layer, _, wire| {
             layer.finish(py, wire).map(|()| Input::More)
         });
@@ -442,14 +450,17 @@ pub(super) fn settle(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
             return Ok(false);
         }
     }
-    let (again, dropped) = core.get().state.with(py, |state, _| match parts(state, key) {
-        None => (false, None),
-        Some(mut parts) => {
-            let dropped = parts.check_drained();
-            let again = due == Some(true) && !parts.stream.out.is_empty();
-            (again, Some(dropped))
-        }
-    });
+    let (again, dropped) = core
+        .get()
+        .state
+        .with(py, |state, _| match parts(state, key) {
+            None => (false, None),
+            Some(mut parts) => {
+                let dropped = parts.check_drained();
+                let again = due && !parts.stream.out.is_empty();
+                (again, Some(dropped))
+            }
+        });
     drop(dropped);
     Ok(again)
 }

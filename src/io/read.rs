@@ -5,9 +5,9 @@ use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 
-use super::sink::{AfterEof, Failed, Taken};
+use super::layer;
+use super::sink::{AfterEof, Face, Failed, Taken};
 use super::stream::{self, Stream};
-use super::write;
 use crate::poll::Key;
 use crate::proto::phase::Event;
 use crate::py::errors;
@@ -16,10 +16,10 @@ use crate::runtime::core::SCRATCH;
 use crate::sys::socket;
 
 /// How many reads one stream gets before the others have their turn.
-const READS: usize = 16;
+pub(super) const READS: usize = 16;
 
 /// How many bytes one stream gets before the others have their turn.
-const BYTES: usize = SCRATCH;
+pub(super) const BYTES: u64 = SCRATCH as u64;
 
 /// What [`receive`] answers.
 pub enum Received {
@@ -40,99 +40,78 @@ pub fn receive(core: &Bound<'_, LoopCore>, key: Key, buffer: &mut [MaybeUninit<u
         if !stream.wants_bytes() {
             return None;
         }
-        let result = if stream.layer.is_some() {
-            receive_layered(stream, buffer)
-        } else {
-            let result = socket::recv(stream.fd, buffer);
-            note_result(stream, &result, buffer.len());
-            result
-        };
-        Some(result)
+        if stream.layer.is_some() {
+            return Some(None);
+        }
+        let result = socket::recv(stream.fd, buffer);
+        note_result(stream, &result, buffer.len());
+        Some(Some(result))
     });
     match result {
         None => Received::Gone,
-        Some(Ok(0)) => Received::Eof,
-        Some(Ok(count)) => Received::Bytes(count),
-        Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => Received::WouldBlock,
-        Some(Err(error)) => Received::Failed(errors::os_error(py, &error)),
+        Some(None) => layer::receive(core, key, buffer),
+        Some(Some(Ok(0))) => Received::Eof,
+        Some(Some(Ok(count))) => Received::Bytes(count),
+        Some(Some(Err(error))) if error.kind() == ErrorKind::WouldBlock => Received::WouldBlock,
+        Some(Some(Err(error))) => Received::Failed(errors::os_error(py, &error)),
     }
 }
 
-/// Keeps track of whether the socket is drained.
+/// Keeps track of whether the socket is drained, and of how much came.
 #[inline]
-fn note_result(stream: &mut Stream, result: &io::Result<usize>, asked: usize) {
+pub(super) fn note_result(stream: &mut Stream, result: &io::Result<usize>, asked: usize) {
     match result {
-        // Short: drained, and the next byte brings an edge. Unless the end of file came with the bytes: it had
-        // its edge already.
-        Ok(count) if *count > 0 && *count < asked => {
-            if stream.short_read_drains && !stream.ended {
+        Ok(0) => stream.readable = false,
+        Ok(count) => {
+            stream.received += *count as u64;
+            // Drained, and the next byte brings an edge.
+            if *count < asked && stream.short_read_drains() {
                 stream.readable = false;
             }
         }
-        Ok(0) => stream.readable = false,
-        Ok(_) => {}
         Err(_) => stream.readable = false,
     }
 }
 
-/// Receives through the layer. Its input may be a whole record before any output comes.
-fn receive_layered(stream: &mut Stream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    let Some(mut layered) = stream.layer.take() else {
-        return Err(ErrorKind::WouldBlock.into());
-    };
-    let mut wire = Vec::new();
-    let result = loop {
-        if !layered.plain.is_empty() {
-            let count = layered.plain.len().min(buffer.len());
-            for (place, byte) in buffer.iter_mut().zip(layered.plain.drain(..count)) {
-                place.write(byte);
-            }
-            break Ok(count);
-        }
-        let mut raw = [MaybeUninit::<u8>::uninit(); 16 * 1024];
-        let received = socket::recv(stream.fd, &mut raw);
-        note_result(stream, &received, raw.len());
-        match received {
-            Ok(0) => break Ok(0),
-            Err(error) => break Err(error),
-            Ok(count) => {
-                // SAFETY: the kernel has written the first `count` bytes.
-                let bytes = unsafe { raw[..count].assume_init_ref() };
-                let mut plain = Vec::new();
-                if let Err(error) = layered.layer.decode(bytes, &mut plain, &mut wire) {
-                    break Err(error);
-                }
-                layered.plain.extend(plain);
-            }
-        }
-    };
-    stream.layer = Some(layered);
-    write::push_wire(stream, wire);
-    result
+/// What [`drive`] does next.
+enum Step {
+    Ask(Face),
+    /// The layer needs bytes, whatever the face wants.
+    Pump,
+    /// The others have their turn.
+    Spent,
 }
 
 /// Reads until the socket is drained, the face wants no more, or the budget is spent: then the stream requeues
 /// itself, since no edge will come.
 pub(super) fn drive(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     let py = core.py();
-    let mut budget = BYTES;
+    let mut start = None;
     for _ in 0..READS {
-        let face = core.get().state.with(py, |state, refs| {
+        let start = &mut start;
+        let step = core.get().state.with(py, |state, refs| {
             let stream = state.driver::<Stream>(key)?;
-            (stream.has_bytes() && stream.wants_bytes()).then(|| stream.face.clone_ref(refs))
+            // Counts what came from the socket, by whatever way: that is what the others wait for.
+            if stream.received - *start.get_or_insert(stream.received) >= BYTES {
+                return Some(Step::Spent);
+            }
+            if stream.layer.is_some() && stream.readable && stream.layer_wants_input() {
+                return Some(Step::Pump);
+            }
+            (stream.has_bytes() && stream.wants_bytes())
+                .then(|| Step::Ask(stream.face.clone_ref(refs)))
         });
-        let Some(face) = face else {
-            return Ok(());
-        };
-        match face.call(core, key, |sink, stream| sink.read(stream))? {
-            Taken::Nothing => return Ok(()),
-            Taken::Bytes => {}
-            Taken::Eof => return eof(core, key),
-        }
-        drop(face);
-        budget = budget.saturating_sub(SCRATCH / READS);
-        if budget == 0 {
-            break;
+        match step {
+            None => return Ok(()),
+            Some(Step::Spent) => break,
+            Some(Step::Pump) => layer::pump(core, key)?,
+            Some(Step::Ask(face)) => {
+                match face.call(core, key, |sink, stream| sink.read(stream))? {
+                    Taken::Nothing => return Ok(()),
+                    Taken::Bytes => {}
+                    Taken::Eof => return eof(core, key),
+                }
+            }
         }
     }
     core.get().state.with(py, |state, _| {
@@ -141,6 +120,16 @@ pub(super) fn drive(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
         }
     });
     Ok(())
+}
+
+/// Tries at once, without waiting for an edge: for a host whose read call looks whether the bytes are there
+/// already. Calls the face as the loop would.
+pub fn try_now(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+    // What the kernel has not reported yet is found out by asking it.
+    stream::with(core, key, |stream| {
+        stream.readable |= stream.life.may_read();
+    });
+    drive(core, key)
 }
 
 fn eof(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {

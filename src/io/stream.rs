@@ -7,6 +7,7 @@ use std::io;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
+use super::layer::Layered;
 use super::sink::{Face, Failed};
 use super::{read, write};
 use crate::poll::{Key, Readiness, Registrar};
@@ -38,21 +39,6 @@ pub struct Options {
     pub reading: bool,
 }
 
-/// A transformation of the bytes between the socket and the face, as TLS is. It keeps what it cannot pass on yet.
-pub trait Layer: Send {
-    /// Bytes came from the peer: appends what they mean to `plain`, and what must be sent in answer to `wire`.
-    fn decode(&mut self, bytes: &[u8], plain: &mut Vec<u8>, wire: &mut Vec<u8>) -> io::Result<()>;
-
-    /// The host writes: appends what must be sent to `wire`.
-    fn encode(&mut self, bytes: &[u8], wire: &mut Vec<u8>) -> io::Result<()>;
-}
-
-/// A layer and what it has decoded but nobody has taken yet.
-pub struct Layered {
-    pub layer: Box<dyn Layer>,
-    pub plain: VecDeque<u8>,
-}
-
 /// A connected stream. Lives in the loop's table; everybody else has its key.
 pub struct Stream {
     pub(super) fd: Fd,
@@ -67,6 +53,8 @@ pub struct Stream {
     pub(super) layer: Option<Box<Layered>>,
     /// Why the stream ends: the first reason.
     reason: Option<Py<PyBaseException>>,
+    /// Bytes read from the socket since the beginning.
+    pub(super) received: u64,
     pub(super) registered: bool,
     /// Registered for writing too: after the first send that did not take everything.
     pub(super) writing: bool,
@@ -84,7 +72,7 @@ pub struct Stream {
     pub(super) flush_queued: bool,
     /// A read that fills less than asked has drained the socket: true for TCP. On Unix sockets a read also ends
     /// where ancillary data begins.
-    pub(super) short_read_drains: bool,
+    short_read_drains: bool,
 }
 
 impl Stream {
@@ -102,6 +90,7 @@ impl Stream {
             out: WriteBuffer::new(),
             layer: None,
             reason: None,
+            received: 0,
             registered: false,
             writing: false,
             reading: options.reading,
@@ -127,7 +116,39 @@ impl Stream {
             || self
                 .layer
                 .as_ref()
-                .is_some_and(|layered| !layered.plain.is_empty())
+                .is_some_and(|layered| layered.has_news())
+    }
+
+    /// Whether its layer needs bytes from the peer on its own account: to get through a handshake, and to the end of
+    /// one when the host has written and closed.
+    #[inline]
+    pub(super) fn layer_wants_input(&self) -> bool {
+        self.layer.as_ref().is_some_and(|layered| {
+            layered.wants_input()
+                && (self.life.may_read()
+                    || self.life.phase() == Phase::Flushing && layered.held() > 0)
+        })
+    }
+
+    /// Whether a read that took less than it asked for has drained the socket.
+    #[inline]
+    pub(super) fn short_read_drains(&self) -> bool {
+        // Unless the end of file came with the bytes: it had its edge already.
+        self.short_read_drains && !self.ended
+    }
+
+    /// Bytes of the host's that have not left.
+    #[inline]
+    pub(super) fn backlog(&self) -> usize {
+        self.out.len() + self.layer.as_ref().map_or(0, |layered| layered.held())
+    }
+
+    /// Whether something follows once everything has left.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(
+            self.life.phase(),
+            Phase::Finishing | Phase::PeerShutFinishing | Phase::Flushing
+        )
     }
 
     pub fn life(&self) -> Lifecycle {
@@ -139,7 +160,7 @@ impl Stream {
     }
 
     pub fn buffered(&self) -> usize {
-        self.out.len()
+        self.backlog()
     }
 
     pub fn marks(&self) -> &WaterMarks {
@@ -160,15 +181,6 @@ impl Stream {
     pub fn set_face(&mut self, face: Face) -> Face {
         std::mem::replace(&mut self.face, face)
     }
-
-    /// From now on bytes in both directions pass through `layer`. What waits to be sent was written before and
-    /// leaves as it is.
-    pub fn insert_layer(&mut self, layer: Box<dyn Layer>) {
-        self.layer = Some(Box::new(Layered {
-            layer,
-            plain: VecDeque::new(),
-        }));
-    }
 }
 
 impl Driver for Stream {
@@ -181,7 +193,9 @@ impl Driver for Stream {
         self.readable |= readiness.readable;
         self.ended |= readiness.ended;
         self.writable |= readiness.writable && !self.out.is_empty();
-        if self.queued || !(self.writable || self.readable && self.wants_bytes()) {
+        if self.queued
+            || !(self.writable || self.readable && (self.wants_bytes() || self.layer_wants_input()))
+        {
             return None;
         }
         self.queued = true;
@@ -207,6 +221,9 @@ impl Driver for Stream {
         visitor(&self.face.object);
         if let Some(owner) = &self.owner {
             visitor(owner);
+        }
+        if let Some(layered) = &self.layer {
+            layered.visit(visitor);
         }
     }
 }
@@ -280,7 +297,12 @@ impl Parts<'_> {
     /// Applies `WriteDrained` when that is so.
     #[must_use]
     pub fn check_drained(&mut self) -> Finished<Chunk> {
-        if self.stream.out.is_empty() && self.stream.life.may_send() {
+        let stream = &*self.stream;
+        let drained = stream
+            .layer
+            .as_ref()
+            .is_none_or(|layered| layered.is_drained());
+        if stream.out.is_empty() && stream.life.may_send() && drained {
             self.apply(Event::WriteDrained)
         } else {
             Finished::none()
@@ -290,7 +312,11 @@ impl Parts<'_> {
     /// Puts an entry into the ready queue when there is something to do and none waits there.
     pub fn requeue(&mut self) {
         let stream = &mut *self.stream;
-        if !stream.queued && (stream.writable || stream.has_bytes() && stream.wants_bytes()) {
+        if !stream.queued
+            && (stream.writable
+                || stream.has_bytes() && stream.wants_bytes()
+                || stream.readable && stream.layer_wants_input())
+        {
             stream.queued = true;
             self.ready.push_back(Item::Run(self.key, ready));
         }
@@ -381,11 +407,17 @@ pub fn write_eof(core: &Bound<'_, LoopCore>, key: Key) {
 }
 
 fn apply_and_drop(core: &Bound<'_, LoopCore>, key: Key, event: Event) {
-    let dropped = core.get().state.with(core.py(), |state, _| {
+    let done = core.get().state.with(core.py(), |state, _| {
         let mut parts = parts(state, key)?;
-        Some((parts.apply(event), parts.check_drained()))
+        let dropped = parts.apply(event);
+        if parts.stream.layer.is_some() {
+            // The layer has its last word when everything else has left: at the end of the turn at the earliest.
+            parts.hold();
+            return Some((dropped, Finished::none()));
+        }
+        Some((dropped, parts.check_drained()))
     });
-    drop(dropped);
+    drop(done);
 }
 
 /// Ends the stream at once; what is buffered is lost. The first reason counts.

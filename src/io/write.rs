@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, IoSlice};
 
 use pyo3::prelude::*;
 
+use super::layer;
 use super::sink::{Face, Failed};
 use super::stream::{self, Flush, Parts, Stream, parts};
 use crate::poll::Key;
@@ -26,6 +27,8 @@ enum Step {
     /// So much has left; the rest must be kept.
     Keep(usize),
     Failed(io::Error),
+    /// The bytes go through the layer.
+    Layer,
 }
 
 /// Sends `data`, or keeps what the kernel does not take. Reports water marks.
@@ -43,13 +46,15 @@ pub fn write(core: &Bound<'_, LoopCore>, key: Key, data: Data<'_>) -> PyResult<W
         if let Err(refused) = stream.life.may_write(stream.rules) {
             return Step::Refused(refused);
         }
-        if let Some(layered) = &mut stream.layer {
-            let mut wire = Vec::new();
-            if let Err(error) = layered.layer.encode(bytes, &mut wire) {
-                return Step::Failed(error);
+        if let Some(layered) = &stream.layer {
+            if !layered.is_finished() {
+                return Step::Layer;
             }
-            push_wire(stream, wire);
-            return Step::Keep(bytes.len());
+            return Step::Refused(if stream.life.write_eof_requested() {
+                WriteRefused::AfterEof
+            } else {
+                WriteRefused::Closed
+            });
         }
         if stream.flush == Flush::EndOfTurn || !stream.out.is_empty() {
             return Step::Keep(0);
@@ -69,6 +74,15 @@ pub fn write(core: &Bound<'_, LoopCore>, key: Key, data: Data<'_>) -> PyResult<W
             stream::fail(core, key, Failed::Write, errors::os_error(py, &error))?;
             Ok(Ok(()))
         }
+        Step::Layer => {
+            // What runs in a layer may change a mutable buffer.
+            let chunk = data.keep(0);
+            match layer::encode(core, key, chunk.as_ref()) {
+                Ok(()) => keep(core, key, None)?,
+                Err(error) => stream::fail(core, key, Failed::Write, error)?,
+            }
+            Ok(Ok(()))
+        }
         Step::Keep(count) => {
             let rest = (count < bytes.len()).then(|| data.keep(count));
             keep(core, key, rest)?;
@@ -82,9 +96,13 @@ fn keep(core: &Bound<'_, LoopCore>, key: Key, chunk: Option<Chunk>) -> PyResult<
     let py = core.py();
     let outcome = core.get().state.with(py, |state, refs| {
         let mut parts = parts(state, key)?;
+        if !parts.stream.life.may_send() {
+            // A layer's own Python ended the stream.
+            return None;
+        }
         let returned = chunk.and_then(|chunk| parts.stream.out.push(chunk));
         let registered = parts.arrange_sending();
-        let pressure = parts.stream.marks.grown(parts.stream.out.len());
+        let pressure = parts.stream.marks.grown(parts.stream.backlog());
         Some((registered, told(&parts, refs, pressure), returned))
     });
     let Some((registered, told, _returned)) = outcome else {
@@ -124,13 +142,18 @@ impl Parts<'_> {
         let stream = &mut *self.stream;
         // With a layer, "now" is the end of the turn too: its records leave together.
         if stream.flush == Flush::EndOfTurn || stream.layer.is_some() {
-            if !stream.flush_queued {
-                stream.flush_queued = true;
-                self.flush.push((self.key, flush_held));
-            }
+            self.hold();
             return Ok(());
         }
         self.wait_for_room()
+    }
+
+    /// Sees to it that the stream is flushed at the end of this turn.
+    pub fn hold(&mut self) {
+        if !self.stream.flush_queued {
+            self.stream.flush_queued = true;
+            self.flush.push((self.key, flush_held));
+        }
     }
 
     /// Registers for writing, once for the stream's life.
@@ -159,6 +182,12 @@ fn flush_held(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
 
 /// Sends as much of the write buffer as the kernel takes, in as few calls as possible.
 pub(super) fn flush(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+    // Again once at most: for a layer's last word.
+    while flush_once(core, key)? {}
+    Ok(())
+}
+
+fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
     let py = core.py();
     let outcome = core.get().state.with(py, |state, refs| {
         let mut parts = parts(state, key)?;
@@ -181,7 +210,7 @@ pub(super) fn flush(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
             }
         }
         let pressure = if result.is_ok() {
-            parts.stream.marks.update(parts.stream.out.len())
+            parts.stream.marks.update(parts.stream.backlog())
         } else {
             None
         };
@@ -189,22 +218,29 @@ pub(super) fn flush(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
         Some((result, told, finished))
     });
     let Some((result, told, finished)) = outcome else {
-        return Ok(());
+        return Ok(false);
     };
     drop(finished);
     if let Err(error) = result {
-        return stream::fail(core, key, Failed::Write, errors::os_error(py, &error));
+        stream::fail(core, key, Failed::Write, errors::os_error(py, &error))?;
+        return Ok(false);
     }
     // May write more, which is why "drained" is looked at afterwards.
     tell(core, key, told)?;
     let dropped = core.get().state.with(py, |state, _| {
-        parts(state, key).map(|mut parts| parts.check_drained())
+        let mut parts = parts(state, key)?;
+        if parts.stream.layer.is_some() {
+            return Some(None);
+        }
+        Some(Some(parts.check_drained()))
     });
-    drop(dropped);
-    Ok(())
+    match dropped {
+        Some(None) => layer::settle(core, key),
+        _ => Ok(false),
+    }
 }
 
-fn send_some(stream: &Stream) -> io::Result<usize> {
+pub(super) fn send_some(stream: &Stream) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     match stream.out.fill_iovec(&mut slices) {
         1 => socket::send(stream.fd, &slices[0]),
@@ -222,7 +258,7 @@ pub fn set_limits(
     let outcome = core.get().state.with(core.py(), |state, refs| {
         let parts = parts(state, key)?;
         Some(parts.stream.marks.set_limits(high, low).map(|()| {
-            let pressure = parts.stream.marks.grown(parts.stream.out.len());
+            let pressure = parts.stream.marks.grown(parts.stream.backlog());
             told(&parts, refs, pressure)
         }))
     });

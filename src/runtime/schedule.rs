@@ -91,9 +91,11 @@ impl LoopCore {
             Self::check_in_debug(slf, &callback, "call_soon_threadsafe", false)?;
         }
         let handle = Bound::new(py, Handle::build(slf, callback, args, context)?)?;
-        if core.thread.get() == threads::current(py) {
-            // From the loop's own thread it keeps its order with call_soon, and nobody sleeps: a signal
-            // handler that interrupts the poll runs before the timeout is computed again.
+        let thread = core.thread.get();
+        if thread == 0 || thread == threads::current(py) {
+            // From the loop's own thread, and while no thread runs the loop, it keeps its order with call_soon.
+            // Nobody sleeps: a signal handler that interrupts the poll runs before the timeout is
+            // computed again.
             core.push(py, Item::Call(handle.clone().unbind()));
         } else if core.remote.push(handle.clone().unbind()) {
             core.state
