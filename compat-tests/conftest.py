@@ -66,9 +66,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("loop_kind", _kinds(metafunc.config), indirect=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("timeout") is None:
+        # A limit given on the command line is one for all, also a shorter one for somebody who looks for a hang.
+        if item.get_closest_marker("timeout") is None and not config.getoption("timeout"):
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
         callspec = getattr(item, "callspec", None)
         if callspec is None or callspec.params.get("loop_kind") != "stock":
@@ -83,7 +84,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item):
     mark = item.get_closest_marker("timeout")
-    limit = mark.args[0] if mark is not None and mark.args else TEST_TIMEOUT
+    limit = mark.args[0] if mark is not None and mark.args else item.config.getoption("timeout")
     faulthandler.dump_traceback_later(
         limit + HARD_TIMEOUT_EXTRA, exit=True, file=item.config.stash[_stderr_fd]
     )

@@ -18,6 +18,24 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+async def polls(count: int = 3) -> None:
+    """Makes the loop look at the kernel `count` times: what was ready before has been reported, and called, after it.
+
+    Each time it waits for an event of a socket pair of its own, which the kernel reports no earlier than those before it.
+    """
+    loop = asyncio.get_running_loop()
+    one, other = unix_pair()
+    with one, other:
+        for _ in range(count):
+            reported = loop.create_future()
+            loop.add_reader(one, lambda future=reported: future.done() or future.set_result(None))
+            other.send(b"x")
+            await reported
+            loop.remove_reader(one)
+            one.recv(1)
+            await asyncio.sleep(0)
+
+
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
     """Two ends of a TCP connection on loopback, both non-blocking."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

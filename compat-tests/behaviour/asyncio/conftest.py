@@ -21,6 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
 
 
+SLOW = "Executing %s took %.3f seconds"
+
+
 class AsyncioLog(logging.Handler):
     """The warnings and errors asyncio logged in this test. Those a test does not `take` fail it."""
 
@@ -52,7 +55,8 @@ def asyncio_log():
     # What is still referenced by cycles only must complain now, and here.
     gc.collect()
     logger.removeHandler(handler)
-    assert handler.texts() == []
+    # How long a callback took on a busy machine is nobody's fault; the tests of that log look at it themselves.
+    assert [record.getMessage() for record in handler.records if record.msg != SLOW] == []
 
 
 def open_fds() -> dict[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import sys
 
 import pytest
@@ -132,14 +133,16 @@ def test_run_of_the_package(loop_kind, loop_factory):
 
 
 def test_run_of_the_package_inside_a_loop(loop_kind, loop_factory):
-    """It refuses as asyncio.run() does."""
+    """It refuses as asyncio.run() does: the coroutine is not begun, and the loop goes on."""
     run = module_run(loop_kind)
 
     async def main():
         coroutine = asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="cannot be called from a running event loop"):
+        with pytest.raises(RuntimeError):
             run(coroutine)
+        assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
         coroutine.close()
+        await asyncio.sleep(0)
 
     run(main())
 
