@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 import threading
+import warnings
 import weakref
 from asyncio import constants, events, sslproto
 from collections.abc import Callable
@@ -45,6 +46,8 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._selector: SelectorView | None = SelectorView(self)
         self._wakeup: Wakeup | None = None
+        # The native waker: what stock counts its self-pipe as.
+        self._internal_fds = 1
         self._serving: dict[socket.socket, tuple[Any, ...]] = {}
         fork.follow(self)
 
@@ -91,10 +94,18 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         if not sys.is_finalizing():
             for signum in list(self._signal_handlers):
                 self.remove_signal_handler(signum)
+        elif self._signal_handlers:
+            warnings.warn(
+                f"Closing the loop {self!r} on interpreter shutdown stage, "
+                "skipping signal handlers removal",
+                ResourceWarning,
+                source=self,
+            )
         self._signal_handlers.clear()
         self._serving.clear()
         self._close_core()
         self._selector = None
+        self._internal_fds = 0
 
     # -- signals
 
@@ -241,7 +252,8 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         self._serving.pop(sock, None)
         if not self.is_closed():
             self._stop_listening(sock.fileno())
-        sock.close()
+        # Closes the socket, and unlinks a Unix socket's path where this version does.
+        super()._stop_serving(sock)
 
     def _pause_listening(self, sock: socket.socket, seconds: float) -> None:
         """Out of descriptors: stop accepting, and go on in a while if the server is still there."""

@@ -41,7 +41,8 @@ imported! {
     ASYNCIO_FUTURE = "asyncio", "Future";
     ASYNCIO_HANDLE = "asyncio", "Handle";
     ASYNCIO_TIMER_HANDLE = "asyncio", "TimerHandle";
-    ASYNCIO_TRANSPORT = "asyncio", "Transport";
+    /// A subclass of `asyncio.Transport`, and what `loop.sendfile()` tests for.
+    ASYNCIO_TRANSPORT = "asyncio.transports", "_FlowControlMixin";
     ASYNCIO_BUFFERED_PROTOCOL = "asyncio", "BufferedProtocol";
     /// `(bytes, bytearray, memoryview)`, what asyncio's write accepts.
     BYTES_LIKE = "interloop._loop.native", "BYTES_LIKE";
@@ -57,6 +58,7 @@ imported! {
     SOURCE_TRACEBACK = "interloop._loop.native", "source_traceback";
     HANDLE_REPR = "interloop._loop.native", "handle_repr";
     TRANSPORT_REPR = "interloop._loop.native", "transport_repr";
+    SENDFILE_FALLBACK = "interloop._loop.native", "SENDFILE_FALLBACK";
     TRANSPORT_EXTRA = "interloop._loop.native", "transport_extra";
     WARN_WRITE = "interloop._loop.native", "warn_write";
     WARN_UNCLOSED = "interloop._loop.native", "warn_unclosed";

@@ -1,6 +1,7 @@
 """What the extension asks of Python, once per rare event: reports, reprs, warnings.
 
-Each function is looked up by name in `src/py/names.rs`.
+Each function is looked up by name in `src/py/names.rs`. The loggers are read from the stock modules at the time of
+the call: suites patch them there.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ import asyncio
 import socket
 import sys
 import warnings
-from asyncio import constants, format_helpers, trsock
-from asyncio.log import logger
+from asyncio import base_events, constants, format_helpers, selector_events, trsock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from interloop.loop import Loop
 
 BYTES_LIKE = (bytes, bytearray, memoryview)
+
+SENDFILE_FALLBACK = constants._SendfileMode.FALLBACK
 
 
 def report_callback(handle: Handle | TimerHandle, exception: BaseException) -> None:
@@ -55,7 +57,7 @@ def report_fatal(transport: StreamTransport, exception: BaseException, message: 
     loop = transport._loop
     if isinstance(exception, OSError):
         if loop.get_debug():
-            logger.debug("%r: %s", transport, message, exc_info=exception)
+            selector_events.logger.debug("%r: %s", transport, message, exc_info=exception)
         return
     report_transport(transport, exception, message)
 
@@ -87,12 +89,12 @@ def report_slow(loop: Loop, what: Any, seconds: float) -> None:
     """Debug mode: a callback or an I/O event took long. anyio filters on exactly this format string."""
     if seconds >= loop.slow_callback_duration:
         shown = repr(what) if what is None else _describe(what)
-        logger.warning("Executing %s took %.3f seconds", shown, seconds)
+        base_events.logger.warning("Executing %s took %.3f seconds", shown, seconds)
 
 
 def _describe(what: Any) -> str:
     if isinstance(what, asyncio.Handle):
-        return str(asyncio.base_events._format_handle(what))
+        return str(base_events._format_handle(what))
     return f"I/O of {what!r}"
 
 
@@ -137,7 +139,7 @@ def transport_extra(sock: socket.socket | None, sockname: Any, peername: Any) ->
 def warn_write(count: int) -> None:
     """Writes go on after the connection was lost: stock warns from the fifth on."""
     if count >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-        logger.warning("socket.send() raised exception.")
+        selector_events.logger.warning("socket.send() raised exception.")
 
 
 def warn_unclosed(transport: StreamTransport) -> None:

@@ -105,11 +105,11 @@ impl Acceptor for AsyncioAcceptor {
         &self,
         listening: &listener::Listening<'_, '_>,
         fd: Fd,
-        _peer: &Address,
+        peer: &Address,
     ) -> PyResult<()> {
         let core = listening.core;
         let py = core.py();
-        match make(listening, fd) {
+        match make(listening, fd, peer) {
             Ok(()) => Ok(()),
             Err(error) if errors::is_fatal(py, &error) => Err(error),
             Err(error) => {
@@ -161,7 +161,7 @@ impl Drop for Accepted {
     }
 }
 
-fn make(listening: &listener::Listening<'_, '_>, fd: Fd) -> PyResult<()> {
+fn make(listening: &listener::Listening<'_, '_>, fd: Fd, peer: &Address) -> PyResult<()> {
     let mut accepted = Accepted(Some(fd));
     let py = listening.core.py();
     let object = listening.object.cast::<Listening>()?.get();
@@ -184,6 +184,7 @@ fn make(listening: &listener::Listening<'_, '_>, fd: Fd) -> PyResult<()> {
         fd,
         tcp: object.tcp,
         sock: None,
+        peer: Some(peer.named()),
         protocol,
         context,
         waiter: None,

@@ -19,7 +19,7 @@ use crate::py::{address, call, errors, names};
 use crate::runtime::LoopCore;
 use crate::runtime::core::SCRATCH;
 use crate::runtime::handle::stock_attribute;
-use crate::sys::addr::Address;
+use crate::sys::addr::{Address, Named};
 use crate::sys::{Fd, socket};
 
 const PAGE: usize = 4096;
@@ -42,6 +42,8 @@ struct Inner {
     sock: Option<Py<PyAny>>,
     /// The addresses as Python has them; caught before the descriptor is gone.
     names: Option<Box<(Py<PyAny>, Py<PyAny>)>>,
+    /// Who was accepted: the kernel forgets it when the peer resets the connection.
+    peer: Option<Named>,
 }
 
 /// A TCP or Unix connection, like the transport of `loop.create_connection()`; isinstance says `asyncio.Transport`.
@@ -67,6 +69,7 @@ pub struct Start<'py> {
     pub fd: Fd,
     pub tcp: bool,
     pub sock: Option<Bound<'py, PyAny>>,
+    pub peer: Option<Named>,
     pub protocol: Bound<'py, PyAny>,
     pub context: Bound<'py, PyAny>,
     pub waiter: Option<Bound<'py, PyAny>>,
@@ -93,6 +96,7 @@ impl StreamTransport {
                     waiter: start.waiter.map(Bound::unbind),
                     sock: start.sock.map(Bound::unbind),
                     names: None,
+                    peer: start.peer,
                 }),
                 buffered: Flag::new(buffered),
                 connected: Flag::new(false),
@@ -216,14 +220,14 @@ impl StreamTransport {
         if fd < 0 || self.inner.with(py, |inner, _| inner.names.is_some()) {
             return Ok(());
         }
-        let convert = |result: std::io::Result<Address>| match result {
-            Ok(named) => address::to_python(py, &named),
-            // No address: what stock's transports answer as well.
-            Err(_) => Ok(py.None()),
-        };
+        // No address, as stock's transports answer it, when the kernel knows none (any more).
+        let named = |result: std::io::Result<Address>| result.map(|address| address.named()).ok();
+        let peer = self.inner.with(py, |inner, _| inner.peer.take());
+        let peer = peer.or_else(|| named(socket::peer_address(fd)));
+        let local = named(socket::local_address(fd));
         let pair = Box::new((
-            convert(socket::local_address(fd))?,
-            convert(socket::peer_address(fd))?,
+            address::to_python(py, local.as_ref())?,
+            address::to_python(py, peer.as_ref())?,
         ));
         let old = self.inner.with(py, |inner, _| inner.names.replace(pair));
         drop(old);
@@ -288,6 +292,7 @@ impl StreamTransport {
             fd,
             tcp: socket::is_inet(family),
             sock: Some(sock),
+            peer: None,
             protocol,
             context: call::copy_context(py)?,
             waiter,
@@ -295,6 +300,7 @@ impl StreamTransport {
             server,
         };
         let transport = Self::open(r#loop, start)?;
+        transport.get().catch_names(py)?;
         if let Some(extra) = extra
             && !extra.is_none()
         {
@@ -550,6 +556,21 @@ impl StreamTransport {
             Self::get_write_buffer_size(slf),
         )
             .into_pyobject(slf.py())
+    }
+
+    /// Whether the protocol was asked to pause writing and not yet to resume.
+    #[getter]
+    fn _protocol_paused(slf: &Bound<'_, Self>) -> bool {
+        stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
+            stream.marks().paused()
+        })
+        .unwrap_or(false)
+    }
+
+    /// How `loop.sendfile()` may use the transport.
+    #[getter]
+    fn _sendfile_compatible<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        names::SENDFILE_FALLBACK.get(py)
     }
 
     #[classattr]
