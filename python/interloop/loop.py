@@ -110,8 +110,15 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
     # -- signals
 
     @property
-    def _csock(self) -> Wakeup:
+    def _ssock(self) -> socket.socket | None:
+        """Where signals are read, while a handler is set."""
+        return self._wakeup.reader if self._wakeup is not None else None
+
+    @property
+    def _csock(self) -> Wakeup | None:
         """What asyncio's `add_signal_handler` gives to `signal.set_wakeup_fd`: made when it asks."""
+        if self.is_closed():
+            return None
         if self._wakeup is None:
             self._wakeup = Wakeup(self._handle_signal)
             self._add_reader(self._wakeup.reader.fileno(), self._wakeup.read)

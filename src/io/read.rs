@@ -87,12 +87,15 @@ enum Step {
 pub(super) fn drive(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     let py = core.py();
     let mut start = None;
-    for _ in 0..READS {
+    let mut reads = 0;
+    loop {
         let start = &mut start;
         let step = core.get().state.with(py, |state, refs| {
             let stream = state.driver::<Stream>(key)?;
             // Counts what came from the socket, by whatever way: that is what the others wait for.
-            if stream.received - *start.get_or_insert(stream.received) >= BYTES {
+            if reads == stream.reads
+                || stream.received - *start.get_or_insert(stream.received) >= BYTES
+            {
                 return Some(Step::Spent);
             }
             if stream.layer.is_some() && stream.readable && stream.layer_wants_input() {
@@ -106,6 +109,7 @@ pub(super) fn drive(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
             Some(Step::Spent) => break,
             Some(Step::Pump) => layer::pump(core, key)?,
             Some(Step::Ask(face)) => {
+                reads += 1;
                 match face.call(core, key, |sink, stream| sink.read(stream))? {
                     Taken::Nothing => return Ok(()),
                     Taken::Bytes => {}

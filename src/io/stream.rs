@@ -37,6 +37,9 @@ pub struct Options {
     pub marks: WaterMarks,
     /// Whether bytes are wanted unasked as soon as the stream is made.
     pub reading: bool,
+    /// How many reads a turn gets at most before the other streams have theirs. asyncio's programs expect one: what
+    /// the first brought has its callbacks run before the next (or the end of file) is told.
+    pub reads: u8,
 }
 
 /// A connected stream. Lives in the loop's table; everybody else has its key.
@@ -49,6 +52,7 @@ pub struct Stream {
     pub(super) rules: WriteRules,
     pub(super) flush: Flush,
     pub(super) marks: WaterMarks,
+    pub(super) reads: u8,
     pub(super) out: WriteBuffer<Chunk>,
     pub(super) layer: Option<Box<Layered>>,
     /// Why the stream ends: the first reason.
@@ -87,6 +91,7 @@ impl Stream {
             rules: options.rules,
             flush: options.flush,
             marks: options.marks,
+            reads: options.reads,
             out: WriteBuffer::new(),
             layer: None,
             reason: None,
@@ -133,8 +138,9 @@ impl Stream {
     /// Whether a read that took less than it asked for has drained the socket.
     #[inline]
     pub(super) fn short_read_drains(&self) -> bool {
-        // Unless the end of file came with the bytes: it had its edge already.
-        self.short_read_drains && !self.ended
+        // Unless the end of file came with the bytes: it had its edge already. On a Unix socket a read also ends
+        // where ancillary data begins: the kernel says what is left.
+        !self.ended && (self.short_read_drains || matches!(socket::pending(self.fd), Ok(0)))
     }
 
     /// Bytes of the host's that have not left.

@@ -44,6 +44,14 @@ pub fn send_vectored(fd: Fd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     })
 }
 
+/// How many bytes wait to be received.
+pub fn pending(fd: Fd) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, which outlives the call.
+    check(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) })?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// Accepts one connection: non-blocking and not inherited by children.
 pub fn accept(fd: Fd) -> io::Result<(Fd, Address)> {
     retry(|| {

@@ -29,6 +29,7 @@ const OPTIONS: Options = Options {
     rules: WriteRules::ASYNCIO,
     marks: WaterMarks::ASYNCIO,
     reading: true,
+    reads: 1,
 };
 
 struct Inner {
