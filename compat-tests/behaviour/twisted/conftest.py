@@ -151,6 +151,10 @@ INSTALL = {
 }
 
 
+# What Twisted's TCP ports keep open for the day when there are no more descriptors.
+RESERVED = "unclosed file <_io.TextIOWrapper name='/dev/null'"
+
+
 @pytest.fixture
 def program(tmp_path):
     """program(kind, source): runs source in a new process in which that reactor is installed, and returns what it printed.
@@ -159,12 +163,21 @@ def program(tmp_path):
     (its own are errors) or a failure that Twisted logged.
     """
 
-    def program(kind: str | None, source: str, *, code: int = 0, arguments: tuple[str, ...] = ()) -> list[str]:
+    def program(kind: str | None, source: str, *, code: int = 0) -> list[str]:
         path = tmp_path / "program.py"
         head = textwrap.dedent(INSTALL[kind]) if kind is not None else ""
         path.write_text(f"{head}\n{LOG_TO_STDERR}\n{textwrap.dedent(source)}")
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-X", "faulthandler", str(path), *arguments],
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-W",
+                f"ignore:{RESERVED}",
+                "-X",
+                "faulthandler",
+                str(path),
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -35,7 +35,9 @@ def test_a_reader_is_called_for_as_long_as_there_is_something_to_read(reactor, r
 
 def test_a_writer_is_called_for_as_long_as_it_can_write(reactor, recorder):
     selectable, _ = recorder
-    selectable.on_write = lambda: reactor.removeWriter(selectable) if len(selectable.events) == 3 else None
+    selectable.on_write = lambda: (
+        reactor.removeWriter(selectable) if len(selectable.events) == 3 else None
+    )
     reactor.addWriter(selectable)
     turns(reactor)
     assert selectable.events == ["write"] * 3

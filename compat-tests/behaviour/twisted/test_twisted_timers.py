@@ -117,7 +117,11 @@ def test_a_call_that_is_due_can_still_be_changed_by_one_before_it(reactor, chang
 
     def first():
         made.append("first")
-        {"cancel": second.cancel, "reset": lambda: second.reset(3600), "delay": lambda: second.delay(3600)}[change]()
+        {
+            "cancel": second.cancel,
+            "reset": lambda: second.reset(3600),
+            "delay": lambda: second.delay(3600),
+        }[change]()
 
     reactor.callLater(0, first)
     second = reactor.callLater(0, made.append, "second")
@@ -296,7 +300,9 @@ def test_iterate_waits_no_longer_than_for_the_next_call(ours):
 
 def test_looping_call(reactor):
     counts = []
-    loop = task.LoopingCall.withCount(lambda count: (counts.append(count), len(counts) == 4 and loop.stop()))
+    loop = task.LoopingCall.withCount(
+        lambda count: (counts.append(count), len(counts) == 4 and loop.stop())
+    )
     loop.clock = reactor
     run(reactor, until=loop.start(0.01))
     assert len(counts) == 4

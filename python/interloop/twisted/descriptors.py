@@ -150,8 +150,10 @@ class Descriptors(PosixReactorBase):
         return None
 
     def _watched(self, fd: int, event: int) -> Selectable | None:
-        sides = self._asyncioEventloop._watcher(fd)
-        return None if sides is None else self._selectable(sides[event])
+        for number, *sides in self._asyncioEventloop._watchers():
+            if number == fd:
+                return self._selectable(sides[event])
+        return None
 
     def _registered(
         self, loop: Loop | None = None
