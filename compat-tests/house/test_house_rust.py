@@ -79,6 +79,9 @@ def test_unsafe_code_says_why():
         ("runtime/turn.rs", "let x = crate::py::ffi::Py_None();", "runtime mentions crate::py::ffi::Py_None: pyo3::ffi is for py/"),
         ("runtime/turn.rs", "use std::os::fd::RawFd;", "runtime mentions std::os::fd::RawFd, which is for poll/ and sys/"),
         ("queue/timers.rs", "use pyo3::prelude::*;", "queue mentions pyo3::prelude::*, but knows nothing of Python"),
+        ("io/tests/peer.rs", "use crate::transports::asyncio::Face;", "io (floor 5) imports crate::transports::asyncio::Face (floor 6)"),
+        ("io/tests/peer.rs", "use mio::Poll;", "io mentions mio::Poll, which is for poll/"),
+        ("queue/tests.rs", "use pyo3::Python;", "queue mentions pyo3::Python, but knows nothing of Python"),
         ("lib.rs", "use libc::c_int;", "lib.rs mentions libc::c_int, which is for sys/"),
     ],
 )  # fmt: skip
@@ -123,6 +126,8 @@ def test_a_folder_without_a_floor_is_found():
             "transports/tornado/mod.rs",
             "use crate::io::Stream; use super::tornado::Face; use self::face::Face;",
         ),
+        ("io/tests/peer.rs", "use std::os::fd::OwnedFd; fn f() { libc::close(3); }"),
+        ("io/stream.rs", "mod tests { use std::os::fd::OwnedFd; fn f() { libc::close(3); } }"),
         ("py/address.rs", "use std::os::unix::ffi::OsStrExt; use crate::sys::fd::Fd;"),
         ("futures/mod.rs", "use crate::{io, py::{self, call}, runtime::*};"),
     ],
@@ -134,10 +139,10 @@ def test_what_points_down_passes(file, source):
 def test_mentions_are_told_with_their_line():
     source = "use a::{\n    b,\n    c::{d as e, *},\n};\nfn f() {\n    g::h();\n}\n"
     assert list(mentions(source, ())) == [
-        Mention(("a", "b"), 2),
-        Mention(("a", "c", "d"), 3),
-        Mention(("a", "c", "*"), 3),
-        Mention(("g", "h"), 6),
+        Mention(("a", "b"), 2, ()),
+        Mention(("a", "c", "d"), 3, ()),
+        Mention(("a", "c", "*"), 3, ()),
+        Mention(("g", "h"), 6, ()),
     ]
 
 
