@@ -210,8 +210,9 @@ async def connected(pair=tcp_pair, factory=Recorder, **hooks):
         try:
             yield transport, protocol, peer
         finally:
-            transport.abort()
-            await protocol.lost
+            if not protocol.lost.done():
+                transport.abort()
+                await protocol.lost
 
 
 class ServerThread:
