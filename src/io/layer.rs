@@ -96,7 +96,8 @@ impl Layered {
 
     /// Whether the layer itself needs bytes from the peer.
     pub fn wants_input(&self) -> bool {
-        self.wants_input && self.end.is_none()
+        // Not while it works: it is looked at again when it comes back.
+        self.wants_input && self.end.is_none() && self.layer.is_some()
     }
 
     /// Bytes of the host's that have not become bytes to send.
@@ -125,7 +126,9 @@ impl Layered {
         let left = &self.plain[self.taken..];
         if !left.is_empty() {
             let count = left.len().min(buffer.len());
-            buffer[..count].write_copy_of_slice(&left[..count]);
+            for (place, byte) in buffer.iter_mut().zip(left) {
+                place.write(*byte);
+            }
             self.taken += count;
             if self.taken == self.plain.len() {
                 self.plain = Vec::new();
@@ -249,7 +252,7 @@ fn work(
             } else if !parts.stream.out.is_empty() || parts.stream.is_ending() {
                 parts.hold();
             }
-            if missed {
+            if missed || parts.stream.readable && parts.stream.layer_wants_input() {
                 parts.requeue();
             }
             None
@@ -320,6 +323,13 @@ fn receive_raw(core: &Bound<'_, LoopCore>, key: Key, raw: &mut [MaybeUninit<u8>]
     }
 }
 
+/// # Safety
+/// The first `count` bytes of `raw` have been written.
+unsafe fn written(raw: &[MaybeUninit<u8>], count: usize) -> &[u8] {
+    // SAFETY: the caller says so; `MaybeUninit<u8>` is laid out as `u8`.
+    unsafe { std::slice::from_raw_parts(raw[..count].as_ptr().cast(), count) }
+}
+
 /// [`read::receive`] through the layer. Its input may be a whole record before any output comes.
 pub(super) fn receive(
     core: &Bound<'_, LoopCore>,
@@ -348,7 +358,7 @@ pub(super) fn receive(
             Raw::Bytes(count, short) => {
                 drained = short && count > 0;
                 // SAFETY: the kernel has written the first `count` bytes.
-                decode(core, key, unsafe { raw[..count].assume_init_ref() });
+                decode(core, key, unsafe { written(&raw, count) });
             }
         }
     }
@@ -370,7 +380,7 @@ pub(super) fn pump(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
         }
         Raw::Other(_) => return Ok(()),
         // SAFETY: the kernel has written the first `count` bytes.
-        Raw::Bytes(count, _) => decode(core, key, unsafe { raw[..count].assume_init_ref() }),
+        Raw::Bytes(count, _) => decode(core, key, unsafe { written(&raw, count) }),
     }
     let failed = stream::with(core, key, |stream| {
         let flushing = stream.life.phase() == Phase::Flushing;

@@ -15,7 +15,7 @@ use crate::runtime::LoopCore;
 use crate::runtime::core::SCRATCH;
 use crate::sys::socket;
 
-/// How many reads one stream gets before the others have their turn.
+/// How many reads a stream's layer gets before the others have their turn. (A face says so itself.)
 pub(super) const READS: usize = 16;
 
 /// How many bytes one stream gets before the others have their turn.
@@ -88,6 +88,7 @@ pub(super) fn drive(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     let py = core.py();
     let mut start = None;
     let mut reads = 0;
+    let mut pumped = 0;
     loop {
         let start = &mut start;
         let step = core.get().state.with(py, |state, refs| {
@@ -107,7 +108,11 @@ pub(super) fn drive(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
         match step {
             None => return Ok(()),
             Some(Step::Spent) => break,
-            Some(Step::Pump) => layer::pump(core, key)?,
+            Some(Step::Pump) if pumped == READS => break,
+            Some(Step::Pump) => {
+                pumped += 1;
+                layer::pump(core, key)?;
+            }
             Some(Step::Ask(face)) => {
                 reads += 1;
                 match face.call(core, key, |sink, stream| sink.read(stream))? {

@@ -276,7 +276,6 @@ pub(super) fn parts(state: &mut LoopState, key: Key) -> Option<Parts<'_>> {
 
 impl Parts<'_> {
     /// Takes an event and does what follows. Answers what the caller must drop with nothing borrowed.
-    #[must_use]
     pub fn apply(&mut self, event: Event) -> Finished<Chunk> {
         let actions = match self.stream.life.apply(event) {
             Ok(actions) => actions,
@@ -301,7 +300,6 @@ impl Parts<'_> {
     }
 
     /// Applies `WriteDrained` when that is so.
-    #[must_use]
     pub fn check_drained(&mut self) -> Finished<Chunk> {
         let stream = &*self.stream;
         let drained = stream

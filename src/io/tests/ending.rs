@@ -4,8 +4,8 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::harness::{
-    PULLED, close_loop, count_fds, fill, is_open, new_loop, read_to_end, reset, tcp_pair,
-    turn_once, turn_until, turn_until_quiet, unix_pair, with_loop,
+    PULLED, close_loop, count_fds, fill, is_open, new_loop, read_exactly, read_to_end, reset,
+    tcp_pair, turn_once, turn_until, turn_until_quiet, unix_pair, with_loop,
 };
 use super::push_face::{self, On, Told, half_closeable, send, whole};
 use crate::io::sink::Failed;
@@ -27,8 +27,8 @@ fn close_flushes_first_and_reads_no_more() {
         assert!(!push.get().is_lost(), "not all has left");
         // As Twisted: what is written while it flushes is sent.
         assert_eq!(send(core, key, b"end"), Ok(()));
-        let received = read_to_end(core, &mut peer);
-        assert_eq!(received.len(), large.len() + 3);
+        read_exactly(core, &mut peer, large.len() + 3);
+        turn_until(core, || push.get().is_lost());
         assert_eq!(push.get().data(), b"");
         assert_eq!(push.get().count(&Told::Lost(None)), 1);
         assert_eq!(send(core, key, b"x"), Err(WriteRefused::Closed));
@@ -65,7 +65,11 @@ fn a_reset_in_mid_write_fails_the_write_once() {
         turn_until(core, || push.get().is_lost());
         turn_until_quiet(core);
         let told = push.get().told();
-        let [.., Told::Failed(Failed::Write, error), Told::Lost(Some(reason))] = told.as_slice()
+        let [
+            ..,
+            Told::Failed(Failed::Write, error),
+            Told::Lost(Some(reason)),
+        ] = told.as_slice()
         else {
             panic!("{told:?}");
         };
@@ -139,11 +143,14 @@ fn many_connections_leave_no_descriptor_behind() {
                 2 => reset(peer),
                 3 => {
                     fill(&mut peer);
-                    push.get().on(On::Data, |stream| stream::abort(stream.core, stream.key, None));
+                    push.get().on(On::Data, |stream| {
+                        stream::abort(stream.core, stream.key, None)
+                    });
                 }
                 _ => {
                     drop(peer);
-                    push.get().on(On::Eof, |stream| stream::close(stream.core, stream.key));
+                    push.get()
+                        .on(On::Eof, |stream| stream::close(stream.core, stream.key));
                 }
             }
             turn_until(core, || push.get().is_lost());

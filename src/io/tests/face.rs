@@ -3,9 +3,7 @@
 use std::io::Write;
 
 use super::frames::{DATA, Frames, HELLO, record};
-use super::harness::{
-    read_exactly, turn_once, turn_until, turn_until_quiet, unix_pair, with_loop,
-};
+use super::harness::{read_exactly, turn_once, turn_until, turn_until_quiet, unix_pair, with_loop};
 use super::pull_face::{self, PullSink, until};
 use super::push_face::{self, On, Told, send, whole, with};
 use crate::io::sink::{AfterEof, Face};
@@ -26,7 +24,9 @@ fn a_face_replaced_inside_its_callback_gets_nothing_more() {
         });
         old.get().once(On::Data, move |made| {
             let next = next.take().unwrap();
-            drop(stream::with(made.core, made.key, |stream| stream.set_face(next)));
+            drop(stream::with(made.core, made.key, |stream| {
+                stream.set_face(next)
+            }));
         });
         // What waits to be sent was the old one's and leaves; its pressure is the new one's to hear of.
         send(core, key, &vec![b'o'; 1 << 20]).unwrap();
@@ -54,7 +54,8 @@ fn from_pushed_to_pulled_with_bytes_in_the_kernel() {
         let (fd, mut peer) = unix_pair();
         let old = with(py, 4, AfterEof::Abort);
         let key = push_face::open(core, fd, false, &old);
-        old.get().on(On::Data, |stream| read::pause(stream.core, stream.key));
+        old.get()
+            .on(On::Data, |stream| read::pause(stream.core, stream.key));
         peer.write_all(b"PUSHline\nrest").unwrap();
         turn_until(core, || old.get().data() == b"PUSH");
         let new = pull_face::new(py, 1 << 20);
@@ -80,7 +81,8 @@ fn what_a_layer_has_decoded_goes_to_the_new_face() {
         let old = with(py, 4, AfterEof::Abort);
         let key = push_face::open(core, fd, false, &old);
         layer::insert(core, key, Box::new(Frames::server()), b"").unwrap();
-        old.get().on(On::Data, |stream| read::pause(stream.core, stream.key));
+        old.get()
+            .on(On::Data, |stream| read::pause(stream.core, stream.key));
         peer.write_all(&record(HELLO, b"")).unwrap();
         peer.write_all(&record(DATA, b"PUSHline\nrest")).unwrap();
         turn_until(core, || old.get().data() == b"PUSH");

@@ -25,9 +25,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs a test with a loop of its own, and closes that.
 pub fn with_loop(test: impl FnOnce(&Bound<'_, LoopCore>)) {
-    let _guard: MutexGuard<'_, ()> = ONE_AT_A_TIME
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let _guard: MutexGuard<'_, ()> = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     Python::initialize();
     Python::attach(|py| {
         let core = new_loop(py);
@@ -134,7 +132,12 @@ pub fn counting_pair() -> (OwnedFd, UnixStream) {
     let result = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, pair.as_mut_ptr()) };
     assert_eq!(result, 0);
     // SAFETY: both were opened a moment ago and nobody else has them.
-    unsafe { (OwnedFd::from_raw_fd(pair[0]), UnixStream::from_raw_fd(pair[1])) }
+    unsafe {
+        (
+            OwnedFd::from_raw_fd(pair[0]),
+            UnixStream::from_raw_fd(pair[1]),
+        )
+    }
 }
 
 /// One turn that does not wait.
@@ -149,7 +152,11 @@ pub fn turn_until(core: &Bound<'_, LoopCore>, mut done: impl FnMut() -> bool) {
         let left = LIMIT.saturating_sub(start.elapsed());
         assert!(!left.is_zero(), "what the test waits for does not come");
         // What a test writes between two turns is held for the end of the next, which must come without an event.
-        let limit = if is_holding(core) { 0.0 } else { left.as_secs_f64() };
+        let limit = if is_holding(core) {
+            0.0
+        } else {
+            left.as_secs_f64()
+        };
         turn::turn(core, Some(limit)).unwrap();
     }
 }
@@ -157,7 +164,12 @@ pub fn turn_until(core: &Bound<'_, LoopCore>, mut done: impl FnMut() -> bool) {
 /// Turns until the loop has nothing to do any more.
 pub fn turn_until_quiet(core: &Bound<'_, LoopCore>) {
     turn_once(core);
-    while is_holding(core) || !core.get().state.with(core.py(), |state, _| state.ready.is_empty()) {
+    while is_holding(core)
+        || !core
+            .get()
+            .state
+            .with(core.py(), |state, _| state.ready.is_empty())
+    {
         turn_once(core);
     }
 }

@@ -43,7 +43,11 @@ fn a_stale_key_does_nothing_to_the_new_tenant() {
         let frames = Frames::server();
         let alive = frames.alive();
         layer::insert(core, stale, Box::new(frames), b"unread").unwrap();
-        assert_eq!(std::sync::Arc::strong_count(&alive), 1, "the layer is dropped");
+        assert_eq!(
+            std::sync::Arc::strong_count(&alive),
+            1,
+            "the layer is dropped"
+        );
         let error = pyo3::exceptions::PyValueError::new_err("stray");
         assert_eq!(read::failed(core, stale, error).unwrap(), Taken::Nothing);
         let face = Face {
@@ -86,7 +90,11 @@ fn an_event_in_the_batch_finds_nothing_when_its_stream_went_before_it() {
         };
         let mut face = Some(face);
         first.get().once(push_face::On::Data, move |made| {
-            let removed = made.core.get().state.with(made.core.py(), |state, _| state.remove(key));
+            let removed = made
+                .core
+                .get()
+                .state
+                .with(made.core.py(), |state, _| state.remove(key));
             drop(removed.unwrap());
             let (fd, _) = unix_pair();
             let fd = std::os::fd::IntoRawFd::into_raw_fd(fd);
@@ -98,7 +106,11 @@ fn an_event_in_the_batch_finds_nothing_when_its_stream_went_before_it() {
         second_peer.write_all(b"second").unwrap();
         turn_until(core, || !first.get().data().is_empty());
         assert_eq!(*second.get().told(), [Told::Made]);
-        assert_eq!(*third.get().told(), [], "the old event is not the new stream's");
+        assert_eq!(
+            *third.get().told(),
+            [],
+            "the old event is not the new stream's"
+        );
         turn_until(core, || third.get().is_lost());
         assert_eq!(third.get().data(), b"");
     });

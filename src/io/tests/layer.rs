@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::frames::{DATA, Frames, HELLO, record};
 use super::harness::{
-    counting_pair, read_available, read_exactly, tcp_pair, turn_once, turn_until,
-    turn_until_quiet, unix_pair, with_loop,
+    counting_pair, read_available, read_exactly, tcp_pair, turn_once, turn_until, turn_until_quiet,
+    unix_pair, with_loop,
 };
 use super::pull_face::{self, until};
 use super::push_face::{self, On, Told, send, whole, with};
@@ -42,7 +42,11 @@ fn both_directions_change_in_mid_stream_and_unread_bytes_are_kept() {
         let mut expected = record(HELLO, b"");
         expected.extend(record(DATA, b"secret"));
         assert_eq!(read_exactly(core, &mut peer, expected.len()), expected);
-        assert_eq!(push.get().told()[1..], [Told::Data(first)], "no plain byte yet");
+        assert_eq!(
+            push.get().told()[1..],
+            [Told::Data(first)],
+            "no plain byte yet"
+        );
 
         // Only a whole record means anything.
         let question = record(DATA, b"question");
@@ -125,7 +129,11 @@ fn a_handshake_whose_bytes_came_before_the_layer_needs_no_edge() {
 }
 
 /// A stream with a layer whose handshake is over.
-fn established(core: &Bound<'_, LoopCore>, fd: std::os::fd::OwnedFd, push: &Py<push_face::Push>) -> crate::poll::Key {
+fn established(
+    core: &Bound<'_, LoopCore>,
+    fd: std::os::fd::OwnedFd,
+    push: &Py<push_face::Push>,
+) -> crate::poll::Key {
     let key = push_face::open(core, fd, false, push);
     layer::insert(core, key, Box::new(Frames::server()), &record(HELLO, b"")).unwrap();
     turn_until_quiet(core);
@@ -159,7 +167,8 @@ fn decoded_bytes_wait_for_a_face_that_takes_them_slowly() {
         let (fd, mut peer) = unix_pair();
         let push = with(core.py(), 4, AfterEof::Abort);
         let key = established(core, fd, &push);
-        push.get().on(On::Data, |made| read::pause(made.core, made.key));
+        push.get()
+            .on(On::Data, |made| read::pause(made.core, made.key));
         peer.write_all(&record(DATA, b"abcdefghij")).unwrap();
         for expected in [&b"abcd"[..], b"abcdefgh", b"abcdefghij"] {
             turn_until(core, || push.get().data() == expected);
@@ -265,7 +274,11 @@ fn what_runs_in_a_handshake_may_do_everything() {
             let ends = index == 1 || index == 2;
             assert_eq!(ended, ends, "{index}");
             assert_eq!(push.get().is_lost(), ends, "{index}");
-            assert_eq!(push.get().data(), if ends { &b""[..] } else { b"data" }, "{index}");
+            assert_eq!(
+                push.get().data(),
+                if ends { &b""[..] } else { b"data" },
+                "{index}"
+            );
             assert_eq!(Arc::strong_count(&alive), if ends { 1 } else { 2 });
             if ends {
                 assert_eq!(send(core, key, b"x"), Err(WriteRefused::Closed));

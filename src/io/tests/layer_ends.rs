@@ -34,7 +34,9 @@ fn layered(
 
 /// Records one behind the other.
 fn records(all: &[(u8, &[u8])]) -> Vec<u8> {
-    all.iter().flat_map(|(kind, bytes)| record(*kind, bytes)).collect()
+    all.iter()
+        .flat_map(|(kind, bytes)| record(*kind, bytes))
+        .collect()
 }
 
 #[test]
@@ -45,13 +47,26 @@ fn close_sends_everything_and_then_the_last_word() {
         let (key, alive) = layered(core, fd, &push, true);
         send(core, key, b"bytes").unwrap();
         stream::close(core, key);
-        assert_eq!(send(core, key, b"more"), Ok(()), "as Twisted, until it has drained");
+        assert_eq!(
+            send(core, key, b"more"),
+            Ok(()),
+            "as Twisted, until it has drained"
+        );
         let received = read_to_end(core, &mut peer);
-        let expected = [(HELLO, &b""[..]), (DATA, b"bytes"), (DATA, b"more"), (END, b"")];
+        let expected = [
+            (HELLO, &b""[..]),
+            (DATA, b"bytes"),
+            (DATA, b"more"),
+            (END, b""),
+        ];
         assert_eq!(received, records(&expected));
         turn_until(core, || push.get().is_lost());
         assert_eq!(push.get().count(&Told::Lost(None)), 1);
-        assert_eq!(Arc::strong_count(&alive), 1, "the layer went with the stream");
+        assert_eq!(
+            Arc::strong_count(&alive),
+            1,
+            "the layer went with the stream"
+        );
     });
 }
 
@@ -86,7 +101,8 @@ fn half_closed_by_us_it_reads_on() {
         let expected = records(&[(HELLO, b""), (DATA, b"all"), (END, b"")]);
         assert_eq!(read_to_end(core, &mut peer), expected);
         assert_eq!(send(core, key, b"late"), Err(WriteRefused::AfterEof));
-        peer.write_all(&records(&[(DATA, b"answer"), (END, b"")])).unwrap();
+        peer.write_all(&records(&[(DATA, b"answer"), (END, b"")]))
+            .unwrap();
         turn_until(core, || push.get().count(&Told::Eof) == 1);
         assert_eq!(push.get().data(), b"answer");
         assert!(!push.get().is_lost());
@@ -102,7 +118,8 @@ fn half_closed_by_the_peer_in_the_layers_terms_it_writes_on() {
         let push = half_closeable(core.py());
         let (key, _) = layered(core, fd, &push, true);
         // In one piece: the bytes come before the end.
-        peer.write_all(&records(&[(DATA, b"question"), (END, b"")])).unwrap();
+        peer.write_all(&records(&[(DATA, b"question"), (END, b"")]))
+            .unwrap();
         turn_until(core, || push.get().count(&Told::Eof) == 1);
         assert_eq!(
             push.get().told()[1..],
@@ -126,7 +143,8 @@ fn what_was_written_before_the_handshake_leaves_though_the_host_has_closed() {
         stream::close(core, key);
         turn_until_quiet(core);
         assert!(!push.get().is_lost());
-        peer.write_all(&records(&[(HELLO, b""), (DATA, b"for nobody")])).unwrap();
+        peer.write_all(&records(&[(HELLO, b""), (DATA, b"for nobody")]))
+            .unwrap();
         let expected = records(&[(HELLO, b""), (DATA, b"held"), (END, b"")]);
         assert_eq!(read_to_end(core, &mut peer), expected);
         turn_until(core, || push.get().is_lost());
@@ -164,7 +182,10 @@ fn what_waits_for_a_handshake_that_cannot_end_does_not_keep_the_stream() {
             let text = "ValueError: cut off".to_owned();
             assert_eq!(
                 told[1..],
-                [Told::Failed(Failed::Read, text.clone()), Told::Lost(Some(text))]
+                [
+                    Told::Failed(Failed::Read, text.clone()),
+                    Told::Lost(Some(text))
+                ]
             );
             assert_eq!(read_available(&mut peer), (vec![], true));
         }
@@ -177,8 +198,10 @@ fn an_error_comes_after_the_bytes_before_it_and_the_peer_hears_why() {
         let (fd, mut peer) = unix_pair();
         let push = whole(core.py());
         let (key, _) = layered(core, fd, &push, true);
-        push.get().once(On::Data, |made| read::pause(made.core, made.key));
-        peer.write_all(&records(&[(DATA, b"good"), (9, b"bad"), (DATA, b"lost")])).unwrap();
+        push.get()
+            .once(On::Data, |made| read::pause(made.core, made.key));
+        peer.write_all(&records(&[(DATA, b"good"), (9, b"bad"), (DATA, b"lost")]))
+            .unwrap();
         turn_until(core, || push.get().data() == b"good");
         turn_until_quiet(core);
         assert_eq!(push.get().told().len(), 2, "the rest waits for the face");
@@ -187,7 +210,10 @@ fn an_error_comes_after_the_bytes_before_it_and_the_peer_hears_why() {
         let text = "ValueError: bad record 9".to_owned();
         assert_eq!(
             push.get().told()[2..],
-            [Told::Failed(Failed::Read, text.clone()), Told::Lost(Some(text))]
+            [
+                Told::Failed(Failed::Read, text.clone()),
+                Told::Lost(Some(text))
+            ]
         );
         let expected = records(&[(HELLO, b""), (ALERT, b"")]);
         assert_eq!(read_to_end(core, &mut peer), expected);
@@ -206,7 +232,10 @@ fn an_error_in_the_handshake_reaches_a_face_that_does_not_read() {
         let text = "ValueError: bad record 2".to_owned();
         assert_eq!(
             push.get().told()[1..],
-            [Told::Failed(Failed::Read, text.clone()), Told::Lost(Some(text))]
+            [
+                Told::Failed(Failed::Read, text.clone()),
+                Told::Lost(Some(text))
+            ]
         );
         assert_eq!(read_to_end(core, &mut peer), record(ALERT, b""));
     });

@@ -15,6 +15,7 @@ use crate::poll::Key;
 use crate::proto::marks::Pressure;
 use crate::proto::pending_read::{PendingRead, Want};
 use crate::proto::read_buffer::ReadBuffer;
+use crate::py::bytes;
 use crate::runtime::LoopCore;
 
 /// Tornado's `read_chunk_size`, made small.
@@ -163,11 +164,11 @@ impl Sink for PullSink {
             Received::Failed(error) => return read::failed(stream.core, stream.key, error),
         };
         // SAFETY: `receive` says that it has written them.
-        let bytes = unsafe { buffer[..count].assume_init_ref() };
+        let bytes = unsafe { bytes::from_received(stream.core.py(), &buffer, count) };
         let failed = {
             let mut inner = face.inner();
             inner.reads.push(count);
-            let full = inner.buffer.append(bytes);
+            let full = inner.buffer.append(bytes.as_bytes());
             let result = inner.complete();
             match (full, result) {
                 (_, Err(text)) => Some(PyValueError::new_err(text)),

@@ -15,7 +15,7 @@ use crate::io::stream::{self, Options};
 use crate::io::write::{self, Written};
 use crate::poll::Key;
 use crate::proto::marks::Pressure;
-use crate::py::bytes::Data;
+use crate::py::bytes::{self, Data};
 use crate::runtime::LoopCore;
 
 /// What a face was told.
@@ -142,7 +142,8 @@ impl Sink for PushSink {
         match read::receive(stream.core, stream.key, &mut buffer) {
             Received::Bytes(count) => {
                 // SAFETY: `receive` says that it has written them.
-                let bytes = unsafe { buffer[..count].assume_init_ref() }.to_vec();
+                let bytes = unsafe { bytes::from_received(stream.core.py(), &buffer, count) };
+                let bytes = bytes.as_bytes().to_vec();
                 face.tell(On::Data, Told::Data(bytes), stream);
                 Ok(Taken::Bytes)
             }

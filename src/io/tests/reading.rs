@@ -15,7 +15,8 @@ fn a_pause_inside_the_callback_stops_the_reads_of_the_batch() {
         let (fd, mut peer) = unix_pair();
         let push = with(core.py(), 4, AfterEof::Abort);
         let key = push_face::open(core, fd, false, &push);
-        push.get().on(On::Data, |stream| read::pause(stream.core, stream.key));
+        push.get()
+            .on(On::Data, |stream| read::pause(stream.core, stream.key));
         peer.write_all(b"abcdefgh").unwrap();
         turn_until(core, || !push.get().data().is_empty());
         turn_until_quiet(core);
@@ -82,9 +83,13 @@ fn many_small_reads_leave_the_turn_to_others_and_go_on_without_an_edge() {
         turn_once(core);
         assert_eq!(modest.get().data(), b"hello", "in the same turn");
         let first = greedy.get().data().len();
-        assert_eq!(first, 64 * read::READS);
+        assert_eq!(first, 64 * usize::from(super::harness::PUSHED.reads));
         turn_once(core);
-        assert_eq!(greedy.get().data().len(), 2 * first, "and as much in the next");
+        assert_eq!(
+            greedy.get().data().len(),
+            2 * first,
+            "and as much in the next"
+        );
         turn_until(core, || greedy.get().data().len() == all);
     });
 }
