@@ -18,5 +18,7 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
     Errors: RuntimeError inside a running loop, ValueError for what is no coroutine, and whatever the
     coroutine raises. Call it from a thread in which no loop runs; Ctrl-C works in the main thread.
     """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("interloop.run() cannot be called from a running event loop")
     with asyncio.Runner(debug=debug, loop_factory=Loop) as runner:
         return runner.run(main)

@@ -10,6 +10,13 @@ const INLINE: usize = 4;
 /// Enters a `contextvars.Context` for as long as it lives.
 pub struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
 
+/// As [`Entered`], but stays in the current context when that one is entered already: a nested turn can reach a
+/// transport from within its own callback.
+#[inline]
+pub fn enter<'a, 'py>(context: &'a Bound<'py, PyAny>) -> Option<Entered<'a, 'py>> {
+    Entered::new(context).ok()
+}
+
 impl<'a, 'py> Entered<'a, 'py> {
     /// RuntimeError when the context is entered already; TypeError when it is no context.
     #[inline]

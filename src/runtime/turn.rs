@@ -8,6 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::LoopCore;
@@ -23,27 +24,18 @@ const LONGEST_WAIT: f64 = 24.0 * 3600.0;
 /// How far a deadline may lie ahead to count as due, in seconds: the clock's own resolution, as stock has it.
 const RESOLUTION: f64 = 1e-9;
 
-/// How long a run may leave the kernel alone while there are callbacks to run, in seconds. An `epoll_wait` costs as
-/// much as several callbacks, so chains of short ones share it; what arrives waits this long at most.
-const POLL_INTERVAL: f64 = 50e-6;
-
 /// Turns until `stop()`. Errors: as [`turn`].
 pub fn run(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = slf.py();
     let core = slf.get();
-    // The first turn of a run polls: what is there already is seen at once.
-    let mut polled = f64::NEG_INFINITY;
     loop {
-        let busy = core.state.with(py, |state, _| !state.ready.is_empty());
-        if !busy {
+        // With callbacks to run and nobody who waits for a descriptor, there is nothing to ask the kernel: its
+        // call costs as much as several callbacks.
+        let pointless = core.state.with(py, |state, _| {
+            !state.ready.is_empty() && state.sources.is_empty()
+        });
+        if !pointless {
             poll(slf, timeout(py, core, None))?;
-            polled = f64::NEG_INFINITY;
-        } else {
-            let now = clock::monotonic();
-            if now - polled >= POLL_INTERVAL || core.stopping.get() {
-                poll(slf, Some(0.0))?;
-                polled = now;
-            }
         }
         after_poll(slf)?;
         if core.stopping.get() {
@@ -223,7 +215,11 @@ fn run_timed(slf: &Bound<'_, LoopCore>, item: Item) -> PyResult<()> {
             if handle.get().is_cancelled() {
                 return Ok(());
             }
-            (Handle::run(handle.bind(py)), Some(handle.into_any()))
+            // Named in what the exception handler is told: where the failing callback was scheduled.
+            slf.setattr(intern!(py, "_current_handle"), &handle)?;
+            let result = Handle::run(handle.bind(py));
+            slf.setattr(intern!(py, "_current_handle"), py.None())?;
+            (result, Some(handle.into_any()))
         }
         Item::Run(key, entry) => {
             let face = core

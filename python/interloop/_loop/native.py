@@ -38,14 +38,15 @@ def report_callback(handle: Handle | TimerHandle, exception: BaseException) -> N
 
 
 def report_protocol(
-    loop: Loop, transport: StreamTransport, exception: BaseException, callback: Any
+    loop: Loop, transport: StreamTransport, exception: BaseException, callback: Any, argument: Any
 ) -> None:
     """`connection_made` or `connection_lost` raised: stock runs them as callbacks and says so."""
-    source = format_helpers._format_callback_source(callback, ())
+    source = format_helpers._format_callback_source(callback, (argument,))
     loop.call_exception_handler(
         {
             "message": f"Exception in callback {source}",
             "exception": exception,
+            "handle": asyncio.Handle(callback, (argument,), loop),
             "transport": transport,
             "protocol": transport.get_protocol(),
         }

@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 
 use super::transport::StreamTransport;
 use crate::py::bytes::Uninit;
-use crate::py::call::{self, Entered};
+use crate::py::call;
 
 /// A protocol and the context in which it hears of things.
 pub struct Target<'py> {
@@ -20,7 +20,7 @@ pub struct Target<'py> {
 impl<'py> Target<'py> {
     pub fn connection_made(&self, transport: &Bound<'py, StreamTransport>) -> PyResult<()> {
         let py = transport.py();
-        let _entered = Entered::new(&self.context)?;
+        let _entered = call::enter(&self.context);
         call::call_method1(
             &self.protocol,
             intern!(py, "connection_made"),
@@ -30,7 +30,7 @@ impl<'py> Target<'py> {
     }
 
     pub fn connection_lost(&self, reason: &Bound<'py, PyAny>) -> PyResult<()> {
-        let _entered = Entered::new(&self.context)?;
+        let _entered = call::enter(&self.context);
         call::call_method1(
             &self.protocol,
             intern!(reason.py(), "connection_lost"),
@@ -41,7 +41,7 @@ impl<'py> Target<'py> {
 
     #[inline]
     pub fn data_received(&self, data: &Bound<'py, PyBytes>) -> PyResult<()> {
-        let _entered = Entered::new(&self.context)?;
+        let _entered = call::enter(&self.context);
         call::call_method1(
             &self.protocol,
             intern!(data.py(), "data_received"),
@@ -52,7 +52,7 @@ impl<'py> Target<'py> {
 
     /// The protocol's buffer; RuntimeError when it is empty, BufferError when it is read-only.
     pub fn get_buffer(&self, py: Python<'py>) -> PyResult<Uninit> {
-        let _entered = Entered::new(&self.context)?;
+        let _entered = call::enter(&self.context);
         let hint = (-1isize).into_pyobject(py)?;
         let object = call::call_method1(&self.protocol, intern!(py, "get_buffer"), hint.as_any())?;
         if object.len().unwrap_or(1) == 0 {
@@ -64,7 +64,7 @@ impl<'py> Target<'py> {
     }
 
     pub fn buffer_updated(&self, py: Python<'py>, count: usize) -> PyResult<()> {
-        let _entered = Entered::new(&self.context)?;
+        let _entered = call::enter(&self.context);
         let count = count.into_pyobject(py)?;
         call::call_method1(
             &self.protocol,
@@ -75,17 +75,17 @@ impl<'py> Target<'py> {
     }
 
     pub fn eof_received(&self, py: Python<'py>) -> PyResult<bool> {
-        let _entered = Entered::new(&self.context)?;
+        let _entered = call::enter(&self.context);
         call::call_method0(&self.protocol, intern!(py, "eof_received"))?.is_truthy()
     }
 
+    /// In the context of whoever wrote: the protocol is told inside its own `write`.
     pub fn pause_writing(&self, py: Python<'py>) -> PyResult<()> {
-        let _entered = Entered::new(&self.context)?;
         call::call_method0(&self.protocol, intern!(py, "pause_writing")).map(drop)
     }
 
     pub fn resume_writing(&self, py: Python<'py>) -> PyResult<()> {
-        let _entered = Entered::new(&self.context)?;
+        let _entered = call::enter(&self.context);
         call::call_method0(&self.protocol, intern!(py, "resume_writing")).map(drop)
     }
 }

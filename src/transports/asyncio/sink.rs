@@ -35,31 +35,46 @@ fn fatal(transport: &Bound<'_, StreamTransport>, error: PyErr, message: &str) ->
     Ok(())
 }
 
-impl Sink for AsyncioSink {
-    fn made(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
-        let transport = face(stream)?;
-        let py = transport.py();
-        if let Some(target) = transport.get().target(py)
-            && let Err(error) = target.connection_made(transport)
-        {
-            if errors::is_fatal(py, &error) {
-                return Err(error);
-            }
+fn tell_made(stream: &Stream<'_, '_>, transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
+    let py = transport.py();
+    let Some(target) = transport.get().target(py) else {
+        return Ok(());
+    };
+    match target.connection_made(transport) {
+        Ok(()) => Ok(()),
+        Err(error) if errors::is_fatal(py, &error) => Err(error),
+        Err(error) => {
             names::REPORT_PROTOCOL.get(py)?.call1((
                 stream.core,
                 transport,
                 error,
                 target.protocol.getattr("connection_made")?,
+                transport,
             ))?;
+            Ok(())
         }
+    }
+}
+
+fn wake_waiter(transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
+    let py = transport.py();
+    if let Some(waiter) = transport.get().take_waiter(py) {
+        names::SET_RESULT_UNLESS_CANCELLED
+            .get(py)?
+            .call1((waiter, py.None()))?;
+    }
+    Ok(())
+}
+
+impl Sink for AsyncioSink {
+    fn made(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
+        let transport = face(stream)?;
+        let told = tell_made(stream, transport);
+        // Whatever the protocol raised: for stock these are callbacks of their own.
         transport.get().set_connected();
-        stream::start(stream.core, stream.key)?;
-        if let Some(waiter) = transport.get().take_waiter(py) {
-            names::SET_RESULT_UNLESS_CANCELLED
-                .get(py)?
-                .call1((waiter, py.None()))?;
-        }
-        Ok(())
+        let started = stream::start(stream.core, stream.key);
+        let woken = wake_waiter(transport);
+        told.and(started).and(woken)
     }
 
     #[inline]

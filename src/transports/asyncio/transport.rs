@@ -193,6 +193,7 @@ impl StreamTransport {
                     slf,
                     error,
                     target.protocol.getattr("connection_lost")?,
+                    &reason,
                 ))?;
             }
         }
@@ -544,6 +545,12 @@ impl StreamTransport {
     fn set_own_extra(&self, py: Python<'_>, extra: Py<PyAny>) {
         let old = self.inner.with(py, |inner, _| inner.extra.replace(extra));
         drop(old);
+    }
+
+    /// The descriptor, -1 once it is closed.
+    #[getter]
+    fn _sock_fd(&self) -> Fd {
+        self.fd.get()
     }
 
     /// For the repr: (fd or -1, closed, closing, reading, bytes buffered).
