@@ -1,6 +1,6 @@
 """Runs another project's own test suite on ours and on the stock implementation, and compares test by test.
 
-    python compat-tests/suites/run.py twisted|tornado|cpython [--module NAME ...] [--json [FILE]]
+    python compat-tests/suites/run.py [twisted] [tornado] [cpython] [--module NAME ...] [--json [FILE]]
 
 Ends with 0 if nothing fails (or is skipped) on ours that passes on the base, but for what suites/expected/ lists, and
 with 1 otherwise. Runs as an ordinary user, also if started as root, in a folder of its own that is gone afterwards.
@@ -14,9 +14,10 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 from suitekit import compare, expected, ordinary_user, plans, report
-from suitekit.outcomes import GOOD, Record, add
+from suitekit.outcomes import CRASHED, GOOD, Record, add
 from suitekit.supervisor import (
     Limits,
     Outcome,
@@ -28,6 +29,8 @@ from suitekit.supervisor import (
 
 EXPECTED = Path(__file__).parent / "expected"
 
+DEFAULT = ("twisted", "tornado")
+
 # With more failures than this nothing is run again: it is no matter of chance.
 MOST_AGAIN = 40
 
@@ -36,7 +39,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="run.py", description=__doc__.split("\n")[0], allow_abbrev=False
     )
-    parser.add_argument("suite", choices=[*plans.NAMES, "selftest"])
+    parser.add_argument(
+        "suite",
+        nargs="*",
+        default=list(DEFAULT),
+        help=f"of {', '.join(plans.NAMES)} (default: {' and '.join(DEFAULT)})",
+    )
     parser.add_argument(
         "--module", action="append", default=[], help="a module of the suite (default: all)"
     )
@@ -70,7 +78,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder the suite ran in")
     parser.add_argument("--tracebacks", action="store_true", help="print them for each failure")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    for name in options.suite:
+        if name not in (*plans.NAMES, "selftest"):
+            parser.error(f"no suite is known by the name of {name!r}")
+    if len(options.suite) != 1 and (options.module or options.test or options.expected):
+        parser.error("--module, --test and --expected are for a single suite")
+    return options
 
 
 def merged(outcomes: list[Outcome]) -> Outcome:
@@ -88,9 +102,11 @@ def merged(outcomes: list[Outcome]) -> Outcome:
 class Run:
     """One suite on two contestants."""
 
-    def __init__(self, options: argparse.Namespace, supervisor: Supervisor) -> None:
+    def __init__(
+        self, plan: ModuleType, options: argparse.Namespace, supervisor: Supervisor
+    ) -> None:
+        self.plan = plan
         self.options = options
-        self.plan = plans.load(options.suite)
         self.supervisor = supervisor
         self.ours = options.ours or self.plan.OURS
         self.base = options.base or self.plan.BASE
@@ -137,9 +153,13 @@ class Run:
         """Run the modules of what failed on ours alone once more: chance (a loaded machine) is told from cause.
 
         Only a test that then passes every time is moved to the unsteady ones, which are reported too. Whole modules,
-        since a test may fail by what an earlier one left behind.
+        since a test may fail by what an earlier one left behind. A process that died did not die by chance.
         """
-        suspects = {difference.test: difference for difference in found.regressions}
+        suspects = {
+            difference.test: difference
+            for difference in found.regressions
+            if difference.ours != CRASHED
+        }
         records, _ = self.named(self.ours, outcomes[self.ours].records)
         modules = sorted({records[test].module for test in suspects if test in records})
         if not modules or not self.options.again or len(suspects) > MOST_AGAIN:
@@ -155,37 +175,44 @@ class Run:
         found.regressions = [each for each in found.regressions if each.test not in steady]
 
 
-def main(arguments: list[str]) -> int:
-    options = parse(arguments)
-    plan = plans.load(options.suite)
+def run_suite(name: str, options: argparse.Namespace) -> report.Summary:
+    plan = plans.load(name)
     began = time.monotonic()
     limits = Limits(
         options.stall or plan.STALL,
         options.module_limit or plan.MODULE_LIMIT,
         began + options.limit,
     )
-    adopt_orphans()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(f"ended by signal {number}"))
     with scratch_folder(options.keep) as scratch, orphans_ended() as orphans:
         user = ordinary_user.find(scratch)
         supervisor = Supervisor(
             scratch, user, limits, {"stock_reactors": "yes"} if options.stock_reactors else {}
         )
-        run = Run(options, supervisor)
-        where = options.expected or EXPECTED / f"{options.suite}.txt"
+        run = Run(plan, options, supervisor)
+        where = options.expected or EXPECTED / f"{name}.txt"
         entries = (
             expected.load(where, run.version) if run.ours == plan.OURS or options.expected else {}
         )
         only = {
-            name: [plan.own_name(plan.canonical(test, run.ours), name) for test in options.test]
-            for name in (run.ours, run.base)
+            each: [plan.own_name(plan.canonical(test, run.ours), each) for test in options.test]
+            for each in (run.ours, run.base)
         }
         outcomes = run.on((run.ours, run.base), run.modules, only)
         found = run.compared(outcomes, entries)
         run.again(outcomes, found)
-    seconds = time.monotonic() - began
-    summary = report.Summary(run, user.how, outcomes, found, orphans, seconds)
-    return report.finish(options, summary)
+    return report.Summary(run, user.how, outcomes, found, orphans, time.monotonic() - began)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(f"ended by signal {number}"))
+    results = {}
+    for name in options.suite:
+        summary = run_suite(name, options)
+        results[name] = report.tell(options, summary)
+    report.save(options, results)
+    return 0 if all(result["good"] for result in results.values()) else 1
 
 
 if __name__ == "__main__":

@@ -225,14 +225,22 @@ def text(summary: Summary, printer: Printer) -> None:
     printer.line(f"\n{summary.seconds:.0f} s in all")
 
 
-def finish(options: argparse.Namespace, summary: Summary) -> int:
-    """Print, write the JSON, and say whether it is good: the exit code."""
+def tell(options: argparse.Namespace, summary: Summary) -> dict[str, Any]:
+    """Print the text for people; returns the results as they go into the JSON."""
     printer = Printer(sys.stderr if options.json == "-" else sys.stdout, options.tracebacks)
     text(summary, printer)
     whole = summary.as_json()
-    printer.line("good" if whole["good"] else "NOT GOOD")
+    printer.line("good\n" if whole["good"] else "NOT GOOD\n")
+    return whole
+
+
+def save(options: argparse.Namespace, results: dict[str, dict[str, Any]]) -> None:
+    """Write the JSON where it was asked for: one suite's results, or those of several by name."""
+    if not options.json:
+        return
+    single = list(results.values())
+    written = json.dumps(single[0] if len(single) == 1 else results, indent=1)
     if options.json == "-":
-        print(json.dumps(whole, indent=1))
-    elif options.json:
-        Path(options.json).write_text(json.dumps(whole, indent=1) + "\n")
-    return 0 if whole["good"] else 1
+        print(written)
+    else:
+        Path(options.json).write_text(written + "\n")
