@@ -72,8 +72,8 @@ def as_future(
     none was given, or if `loop` is closed or not the one running in this thread.
 
     Twisted's counterpart: `Deferred.asFuture(loop)`, which does not wait for the clean-up, shows
-    Twisted's CancelledError to asyncio code, which does not take it for a cancellation, and never
-    completes if the Deferred fails with StopIteration.
+    Twisted's CancelledError to asyncio code, which does not take it for a cancellation, and on
+    Python 3.11 never completes if the Deferred fails with StopIteration.
     """
     if not _is_deferred(deferred):
         hint = "; use as_deferred() for that direction" if _is_awaitable(deferred) else ""

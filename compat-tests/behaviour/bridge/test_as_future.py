@@ -178,7 +178,7 @@ def test_failure_that_is_no_exception(run):
 
 
 def test_stop_iteration_does_not_end_the_coroutine(run):
-    """No Future may raise StopIteration; stock asFuture() never completes here."""
+    """No Future may raise StopIteration; on 3.11 stock asFuture() never completes here."""
 
     async def main():
         deferred = Deferred().addCallback(lambda _: next(iter(())))
