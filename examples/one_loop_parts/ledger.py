@@ -45,4 +45,4 @@ def summary() -> str:
 
 
 def all_in_one_place() -> bool:
-    return len({(thread, loop) for _, thread, loop in happened}) == 1
+    return len({(thread, loop) for _, thread, loop in happened}) <= 1
