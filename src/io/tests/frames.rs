@@ -32,6 +32,8 @@ pub struct Frames {
     client: bool,
     input: Vec<u8>,
     established: bool,
+    /// Takes the socket's end for the peer's.
+    lenient: bool,
     held: Vec<u8>,
     in_handshake: Option<InHandshake>,
     alive: Arc<()>,
@@ -47,6 +49,12 @@ impl Frames {
             client: true,
             ..Frames::default()
         }
+    }
+
+    /// Takes the socket's end for the peer's, as some do with TLS.
+    pub fn lenient(mut self) -> Frames {
+        self.lenient = true;
+        self
     }
 
     /// Does `what` when the peer's hello is there.
@@ -110,6 +118,9 @@ impl Layer for Frames {
     }
 
     fn cut_off(&mut self, _py: Python<'_>) -> PyResult<()> {
+        if self.lenient {
+            return Ok(());
+        }
         Err(PyValueError::new_err("cut off"))
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::frames::{DATA, Frames, HELLO, record};
 use super::harness::{
-    counting_pair, read_available, read_exactly, tcp_pair, turn_once, turn_until, turn_until_quiet,
-    unix_pair, with_loop,
+    PULLED, PUSHED, counting_pair, read_available, read_exactly, tcp_pair, turn_once, turn_until,
+    turn_until_quiet, unix_pair, with_loop,
 };
 use super::pull_face::{self, until};
 use super::push_face::{self, On, Told, send, whole, with};
@@ -141,23 +141,28 @@ fn established(
 }
 
 #[test]
-fn the_records_of_a_turn_leave_in_one_call() {
+fn the_records_of_a_turn_leave_in_one_call_whatever_the_face_asked_for() {
     with_loop(|core| {
-        let (fd, peer) = counting_pair();
-        let push = whole(core.py());
-        let key = established(core, fd, &push);
-        let mut message = [0; 64];
-        let mut read = |count| {
-            let result = std::io::Read::read(&mut &peer, &mut message);
-            assert_eq!(result.ok(), count);
-        };
-        read(Some(3));
-        send(core, key, b"a").unwrap();
-        send(core, key, b"b").unwrap();
-        read(None);
-        turn_once(core);
-        read(Some(8));
-        read(None);
+        for options in [PUSHED, PULLED] {
+            let (fd, peer) = counting_pair();
+            let push = whole(core.py());
+            let key = push_face::open_with(core, fd, false, &push, options);
+            let hello = record(HELLO, b"");
+            layer::insert(core, key, Box::new(Frames::server()), &hello).unwrap();
+            turn_until_quiet(core);
+            let mut message = [0; 64];
+            let mut read = |count| {
+                let result = std::io::Read::read(&mut &peer, &mut message);
+                assert_eq!(result.ok(), count);
+            };
+            read(Some(3));
+            send(core, key, b"a").unwrap();
+            send(core, key, b"b").unwrap();
+            read(None);
+            turn_once(core);
+            read(Some(8));
+            read(None);
+        }
     });
 }
 

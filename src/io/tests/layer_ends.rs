@@ -264,3 +264,57 @@ fn a_socket_that_ends_without_a_last_word_is_an_error() {
         );
     });
 }
+
+#[test]
+fn what_waits_for_a_peer_that_has_ended_does_not_keep_the_stream_either() {
+    with_loop(|core| {
+        for close_first in [true, false] {
+            let (fd, mut peer) = unix_pair();
+            let push = half_closeable(core.py());
+            let key = push_face::open(core, fd, false, &push);
+            layer::insert(core, key, Box::new(Frames::server().lenient()), b"").unwrap();
+            send(core, key, b"held").unwrap();
+            if close_first {
+                stream::close(core, key);
+                turn_until_quiet(core);
+                peer.shutdown(Shutdown::Write).unwrap();
+            } else {
+                peer.shutdown(Shutdown::Write).unwrap();
+                turn_until(core, || push.get().count(&Told::Eof) == 1);
+                turn_until_quiet(core);
+                assert!(!push.get().is_lost(), "half open");
+                stream::close(core, key);
+            }
+            turn_until(core, || push.get().is_lost());
+            let told = push.get().told().clone();
+            let Some(Told::Lost(Some(reason))) = told.last() else {
+                panic!("{told:?}");
+            };
+            assert!(reason.starts_with("ConnectionAbortedError"), "{reason}");
+            assert_eq!(read_available(&mut peer), (vec![], true));
+        }
+    });
+}
+
+#[test]
+fn an_error_behind_the_handshake_waits_for_a_face_that_does_not_read() {
+    with_loop(|core| {
+        let (fd, mut peer) = unix_pair();
+        let push = whole(core.py());
+        let (key, _) = layered(core, fd, &push, false);
+        read::pause(core, key);
+        let all = [(HELLO, &b""[..]), (DATA, b"good"), (9, b"bad")];
+        peer.write_all(&records(&all)).unwrap();
+        let answer = records(&[(HELLO, b""), (ALERT, b"")]);
+        assert_eq!(read_exactly(core, &mut peer, answer.len()), answer);
+        turn_until_quiet(core);
+        assert_eq!(*push.get().told(), [Told::Made]);
+        read::resume(core, key);
+        turn_until(core, || push.get().is_lost());
+        assert_eq!(push.get().told()[1], Told::Data(b"good".to_vec()));
+        assert!(matches!(
+            &push.get().told()[2],
+            Told::Failed(Failed::Read, _)
+        ));
+    });
+}
