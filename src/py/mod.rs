@@ -6,4 +6,5 @@ pub mod call;
 pub mod cell;
 pub mod errors;
 pub mod names;
+pub mod objects;
 pub mod threads;

@@ -156,7 +156,10 @@ impl LoopCore {
             (
                 std::mem::take(&mut state.ready),
                 std::mem::take(&mut state.timers),
-                std::mem::take(&mut state.flush),
+                (
+                    std::mem::take(&mut state.flush),
+                    std::mem::take(&mut state.spare),
+                ),
             )
         });
         drop((ready, timers, flush));

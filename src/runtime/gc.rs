@@ -19,6 +19,9 @@ impl LoopCore {
                         visit.call(handle)?;
                     }
                 }
+                for handle in &state.spare {
+                    visit.call(handle)?;
+                }
                 for handle in state.timers.values() {
                     visit.call(handle)?;
                 }
@@ -49,6 +52,7 @@ impl LoopCore {
             (
                 std::mem::take(&mut state.ready),
                 std::mem::take(&mut state.timers),
+                std::mem::take(&mut state.spare),
                 std::mem::take(&mut state.sources),
             )
         });

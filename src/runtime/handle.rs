@@ -10,7 +10,7 @@ use super::LoopCore;
 use crate::py::call::{self, Entered};
 use crate::py::cell::{Flag, StateCell};
 use crate::py::names::Imported;
-use crate::py::{errors, names};
+use crate::py::{errors, names, objects};
 use crate::queue::timers::TimerKey;
 
 struct Inner {
@@ -20,6 +20,34 @@ struct Inner {
     traceback: Option<Py<PyAny>>,
     /// The repr from before a cancel in debug mode, since cancel drops what it tells of.
     repr: Option<Py<PyAny>>,
+}
+
+impl Inner {
+    #[inline]
+    fn build(
+        core: &Bound<'_, LoopCore>,
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Inner> {
+        let py = core.py();
+        let context = match context {
+            Some(context) if !context.is_none() => context,
+            _ => call::copy_context(py)?,
+        };
+        let traceback = if core.get().is_debug() {
+            Some(names::SOURCE_TRACEBACK.get(py)?.call0()?.unbind())
+        } else {
+            None
+        };
+        Ok(Inner {
+            callback: Some(callback.unbind()),
+            args: Some(args.unbind()),
+            context: Some(context.unbind()),
+            traceback,
+            repr: None,
+        })
+    }
 }
 
 /// A callback that is to run, like `asyncio.Handle` (isinstance says so too).
@@ -39,27 +67,43 @@ impl Handle {
         args: Bound<'_, PyTuple>,
         context: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Handle> {
-        let py = core.py();
-        let context = match context {
-            Some(context) if !context.is_none() => context,
-            _ => call::copy_context(py)?,
-        };
-        let traceback = if core.get().is_debug() {
-            Some(names::SOURCE_TRACEBACK.get(py)?.call0()?.unbind())
-        } else {
-            None
-        };
         Ok(Handle {
-            inner: StateCell::new(Inner {
-                callback: Some(callback.unbind()),
-                args: Some(args.unbind()),
-                context: Some(context.unbind()),
-                traceback,
-                repr: None,
-            }),
+            inner: StateCell::new(Inner::build(core, callback, args, context)?),
             cancelled: Flag::new(false),
             core: core.clone().unbind(),
         })
+    }
+
+    /// As [`Handle::build`], with the object: a spare one where there is one. Most handles live for one turn and
+    /// nobody keeps them; making and collecting an object for each would cost more than all else in `call_soon`.
+    #[inline]
+    pub fn obtain<'py>(
+        core: &Bound<'py, LoopCore>,
+        callback: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+        context: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Handle>> {
+        let py = core.py();
+        let inner = Inner::build(core, callback, args, context)?;
+        match core.get().state.with(py, |state, _| state.spare.pop()) {
+            Some(spare) => {
+                let spare = spare.into_bound(py);
+                let empty = spare
+                    .get()
+                    .inner
+                    .with(py, |place, _| std::mem::replace(place, inner));
+                drop(empty);
+                Ok(spare)
+            }
+            None => Bound::new(
+                py,
+                Handle {
+                    inner: StateCell::new(inner),
+                    cancelled: Flag::new(false),
+                    core: core.clone().unbind(),
+                },
+            ),
+        }
     }
 
     #[inline]
@@ -89,31 +133,83 @@ impl Handle {
 
     /// Runs the callback in its context. Exceptions go to the loop's exception handler, but for those
     /// that stop the loop.
-    #[inline]
     pub fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
         let handle = slf.get();
         if handle.cancelled.get() {
             return Ok(());
         }
-        let (callback, args, context) = handle.inner.with(py, |inner, refs| {
-            (
-                inner.callback.as_ref().map(|object| refs.clone(object)),
-                inner.args.as_ref().map(|object| refs.clone(object)),
-                inner.context.as_ref().map(|object| refs.clone(object)),
-            )
+        let work = handle.inner.with(slf.py(), |inner, refs| {
+            Some((
+                refs.clone(inner.callback.as_ref()?),
+                refs.clone(inner.args.as_ref()?),
+                refs.clone(inner.context.as_ref()?),
+            ))
         });
-        let (Some(callback), Some(args), Some(context)) = (callback, args, context) else {
-            return Ok(());
-        };
-        let (callback, args) = (callback.into_bound(py), args.into_bound(py));
-        let context = context.into_bound(py);
-        let result = Entered::new(&context)
-            .and_then(|_entered| call::call_tuple(&callback, &args).map(drop));
-        match result {
-            Ok(()) => Ok(()),
-            Err(error) => Self::report(slf, error),
+        match work {
+            Some(work) => match Self::call(slf.py(), &work) {
+                Ok(()) => Ok(()),
+                Err(error) => Self::report(slf, error),
+            },
+            None => Ok(()),
         }
+    }
+
+    /// Runs a handle that has left the queue. One that nobody else holds gives its callback away instead of sharing
+    /// it, and is kept as a spare.
+    #[inline]
+    pub fn run_last(core: &LoopCore, slf: Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        if !slf.is_exact_instance_of::<Handle>() || !objects::is_ours_alone(slf.as_any()) {
+            return Self::run(&slf);
+        }
+        let work = slf.get().inner.with(py, |inner, _| {
+            Some((
+                inner.callback.take()?,
+                inner.args.take()?,
+                inner.context.take()?,
+            ))
+        });
+        if let Some(work) = work {
+            if let Err(error) = Self::call(py, &work) {
+                // The report shows the handle with its callback.
+                let (callback, args, context) = work;
+                let empty = slf.get().inner.with(py, |inner, _| {
+                    (
+                        inner.callback.replace(callback),
+                        inner.args.replace(args),
+                        inner.context.replace(context),
+                    )
+                });
+                drop(empty);
+                return Self::report(&slf, error);
+            }
+            let (callback, args, context) = work;
+            call::release(py, Some(callback));
+            call::release(py, Some(args));
+            call::release(py, Some(context));
+        }
+        // Debug mode gave it a traceback to keep, and a cancelled one is told so: only clean ones are spare.
+        let handle = slf.get();
+        let clean = !handle.cancelled.get()
+            && handle.inner.with(py, |inner, _| {
+                inner.traceback.is_none() && inner.repr.is_none()
+            })
+            && objects::is_ours_alone(slf.as_any());
+        if clean {
+            let spare = slf.unbind();
+            let surplus = core.state.with(py, |state, _| state.keep_spare(spare));
+            drop(surplus);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn call(
+        py: Python<'_>,
+        (callback, args, context): &(Py<PyAny>, Py<PyTuple>, Py<PyAny>),
+    ) -> PyResult<()> {
+        let _entered = Entered::new(context.bind(py))?;
+        call::call_tuple(callback.bind(py), args.bind(py)).map(drop)
     }
 
     #[cold]

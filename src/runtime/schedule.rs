@@ -70,7 +70,7 @@ impl LoopCore {
         if core.is_debug() {
             Self::check_in_debug(slf, &callback, "call_soon", true)?;
         }
-        let handle = Bound::new(slf.py(), Handle::build(slf, callback, args, context)?)?;
+        let handle = Handle::obtain(slf, callback, args, context)?;
         let item = Item::Call(handle.clone().unbind());
         core.push(slf.py(), item);
         Ok(handle)
@@ -90,7 +90,7 @@ impl LoopCore {
         if core.is_debug() {
             Self::check_in_debug(slf, &callback, "call_soon_threadsafe", false)?;
         }
-        let handle = Bound::new(py, Handle::build(slf, callback, args, context)?)?;
+        let handle = Handle::obtain(slf, callback, args, context)?;
         let thread = core.thread.get();
         if thread == 0 || thread == threads::current(py) {
             // From the loop's own thread, and while no thread runs the loop, it keeps its order with call_soon.

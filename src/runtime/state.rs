@@ -13,6 +13,9 @@ use crate::poll::{Key, Readiness, Registrar, Table, Waker};
 use crate::queue::timers::Timers;
 use crate::sys::Fd;
 
+/// How many handles are kept for reuse: what a busy turn schedules, at about a hundred bytes each.
+const SPARE_HANDLES: usize = 1024;
+
 /// A function that handles something that happened to a source, called with nothing borrowed. It looks the key
 /// up itself and does nothing when the source is gone. Errors leave the loop: only what must stop
 /// it (SystemExit, KeyboardInterrupt) is answered, everything else the callee reports.
@@ -73,6 +76,8 @@ pub struct LoopState {
     /// still in the table, so the key decides.
     pub by_fd: Vec<Key>,
     pub flush: Vec<(Key, Entry)>,
+    /// Handles that have run and that nobody holds: `call_soon` takes them again.
+    pub spare: Vec<Py<Handle>>,
     pub kernel: Option<Kernel>,
     /// An event came for a source that is gone: the kernel holds an entry that no descriptor of ours can
     /// delete (its number was closed while a duplicate lives), so the poller must be made anew.
@@ -87,8 +92,21 @@ impl LoopState {
             sources: Table::default(),
             by_fd: Vec::new(),
             flush: Vec::new(),
+            spare: Vec::new(),
             kernel: Some(kernel),
             stale_entry: false,
+        }
+    }
+
+    /// Keeps a handle for the next `call_soon`. Answers it back when there are enough.
+    #[inline]
+    #[must_use]
+    pub fn keep_spare(&mut self, handle: Py<Handle>) -> Option<Py<Handle>> {
+        if self.spare.len() < SPARE_HANDLES {
+            self.spare.push(handle);
+            None
+        } else {
+            Some(handle)
         }
     }
 

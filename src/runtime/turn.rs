@@ -196,7 +196,7 @@ fn run_ready(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
             run_timed(slf, item)?;
         } else {
             match item {
-                Item::Call(handle) => Handle::run(&handle.into_bound(py))?,
+                Item::Call(handle) => Handle::run_last(core, handle.into_bound(py))?,
                 Item::Run(key, entry) => entry(slf, key)?,
             }
         }

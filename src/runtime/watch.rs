@@ -187,7 +187,7 @@ impl LoopCore {
                 face.bind(py).repr()?
             )));
         }
-        let handle = Bound::new(py, Handle::build(slf, callback, args, None)?)?;
+        let handle = Handle::obtain(slf, callback, args, None)?;
         let kept = handle.clone().unbind();
         match core
             .state

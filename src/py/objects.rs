@@ -1,0 +1,26 @@
+//! Questions about an object itself.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// Whether `object` is the only reference, also counting weak ones, and nobody has put an attribute on it: it can be
+/// made into something else without anybody noticing.
+#[inline]
+pub fn is_ours_alone(object: &Bound<'_, PyAny>) -> bool {
+    let pointer = object.as_ptr();
+    // SAFETY: a live object and the GIL. The offsets are those its own type gives for its two hidden slots; 0
+    // means that there is none, and our classes have them in the object (positive).
+    unsafe {
+        if ffi::Py_REFCNT(pointer) != 1 {
+            return false;
+        }
+        let class = &*ffi::Py_TYPE(pointer);
+        [class.tp_weaklistoffset, class.tp_dictoffset]
+            .into_iter()
+            .all(|offset| {
+                offset == 0
+                    || offset > 0
+                        && (*pointer.byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null()
+            })
+    }
+}
