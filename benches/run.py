@@ -16,9 +16,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from harness import report, suites  # noqa: E402
-from harness.model import BENCHES, LOAD_BINARY, Settings, Suite  # noqa: E402
-from harness.rounds import run_case  # noqa: E402
+from harness import report, suites
+from harness.model import BENCHES, LOAD_BINARY, Settings, Suite
+from harness.rounds import run_case
 
 VERSIONS = """
 import importlib.metadata as m, json
@@ -48,9 +48,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--base", help="whom ratios are shown against (default: the suite's own)")
     parser.add_argument("--rounds", type=int, default=9, help="default: %(default)s")
-    parser.add_argument("--slices", type=int, default=20, help="per round; default: %(default)s")
+    parser.add_argument("--slices", type=int, default=60, help="per round; default: %(default)s")
     parser.add_argument(
-        "--slice-seconds", type=float, default=0.025, metavar="S", help="default: %(default)s"
+        "--slice-seconds", type=float, default=0.01, metavar="S", help="default: %(default)s"
     )
     parser.add_argument("--warmup", type=float, default=0.15, metavar="S", help="per server")
     parser.add_argument(
@@ -107,9 +107,7 @@ def build_load() -> None:
     # Not into the target directory of whoever calls us: the path of the binary must be known.
     target = {"CARGO_TARGET_DIR": str(LOAD_BINARY.parent.parent)}
     command = [cargo, "build", "--release", "--locked", "--quiet"]
-    done = subprocess.run(
-        command, cwd=BENCHES / "load", env={**os.environ, **target}, check=False
-    )
+    done = subprocess.run(command, cwd=BENCHES / "load", env={**os.environ, **target}, check=False)
     if done.returncode != 0:
         raise SystemExit(f"run.py: {' '.join(command)} failed")
 

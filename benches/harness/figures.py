@@ -27,13 +27,14 @@ class Ratio:
 
 
 def ratio_of(base: Samples, own: Samples) -> Ratio | None:
-    """None if no round has a pair of undisturbed slices."""
+    """None if no round has both."""
     rounds = []
     for theirs, ours in zip(base, own, strict=True):
         if theirs is None or ours is None:
             continue
-        pairs = zip(theirs.slices, ours.slices, strict=True)
-        ratios = [them / us for them, us in pairs if them is not None and us]
+        both = min(len(theirs.slices), len(ours.slices))
+        numbers = _undisturbed(range(both), theirs.disturbed | ours.disturbed)
+        ratios = [theirs.slices[at] / ours.slices[at] for at in numbers if ours.slices[at]]
         if ratios:
             rounds.append(statistics.median(ratios))
     if not rounds:
@@ -41,6 +42,12 @@ def ratio_of(base: Samples, own: Samples) -> Ratio | None:
     rounds.sort()
     cut = _cut(len(rounds))
     return Ratio(statistics.median(rounds), rounds[cut], rounds[-1 - cut])
+
+
+def _undisturbed(numbers: Sequence[int], disturbed: frozenset[int]) -> Sequence[int]:
+    """Without the disturbed ones; but all of them if there are no others: then the figure is a
+    poor one, which a note in the report says, and not none at all."""
+    return [number for number in numbers if number not in disturbed] or numbers
 
 
 def _cut(count: int) -> int:
@@ -56,13 +63,12 @@ def _cut(count: int) -> int:
 
 
 def costs_of(samples: Samples) -> list[float]:
-    """All undisturbed slices of all rounds."""
+    """The slices of all rounds."""
     return [
-        cost
+        sample.slices[number]
         for sample in samples
         if sample is not None
-        for cost in sample.slices
-        if cost is not None
+        for number in _undisturbed(range(len(sample.slices)), sample.disturbed)
     ]
 
 

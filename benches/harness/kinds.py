@@ -106,7 +106,7 @@ class ServerLoad:
         command += ["--connections", str(self.connections), "--size", str(self.size)]
         command += ["--slices", str(settings.slices), "--seconds", str(settings.slice_seconds)]
         # A slice starts and ends empty: several rounds of all connections, or it is all edges.
-        command += ["--requests", str(4 * self.connections), "--warmup", str(settings.warmup)]
+        command += ["--requests", str(3 * self.connections), "--warmup", str(settings.warmup)]
         command += ["--rest", str(settings.rest), *expand(self.load_arguments, settings)]
         if settings.spin:
             command.append("--spin")
@@ -132,7 +132,8 @@ class ServerLoad:
     @staticmethod
     def _sample(found: dict[str, Any]) -> Sample:
         slices = found["slices"]
-        costs = []
+        costs: list[float] = []
+        disturbed: set[int] = set()
         for requests, ns, cpu, *waits in zip(
             slices["requests"],
             slices["ns"],
@@ -141,7 +142,9 @@ class ServerLoad:
             slices["load_wait_ns"],
             strict=True,
         ):
-            costs.append(cpu / requests / 1e3 if max(waits) <= DISTURBED * ns else None)
+            if max(waits) > DISTURBED * ns:
+                disturbed.add(len(costs))
+            costs.append(cpu / requests / 1e3)
         requests, seconds = found["requests"], found["seconds"]
         cost = found["server_cpu_ns"] / requests / 1e3
         split = found["server_user_s"] + found["server_system_s"]
@@ -156,7 +159,7 @@ class ServerLoad:
             "load %": found["load_cpu_ns"] / seconds / 1e7,
             "sleeps/req": found["server_sleeps"] / requests,
         }
-        return Sample(tuple(costs), columns, found)
+        return Sample(tuple(costs), frozenset(disturbed), columns, found)
 
 
 @dataclass(frozen=True)
@@ -218,11 +221,11 @@ class TimedProgram:
     def _sample(
         facts: dict[str, Any], answers: list[dict[str, Any]], without_gc: list[dict[str, Any]]
     ) -> Sample:
-        costs = tuple(
-            answer["cpu_ns"] / answer["operations"]
-            if answer["wait_ns"] <= DISTURBED * answer["wall_ns"]
-            else None
-            for answer in answers
+        costs = tuple(answer["cpu_ns"] / answer["operations"] for answer in answers)
+        disturbed = frozenset(
+            number
+            for number, answer in enumerate(answers)
+            if answer["wait_ns"] > DISTURBED * answer["wall_ns"]
         )
         done = sum(answer["operations"] for answer in answers)
         columns = {
@@ -230,7 +233,7 @@ class TimedProgram:
             "gc runs/1M": sum(answer["collections"] for answer in answers) / done * 1e6,
             "wall ns": sum(answer["wall_ns"] for answer in answers) / done,
         }
-        return Sample(costs, columns, facts)
+        return Sample(costs, disturbed, columns, facts)
 
 
 @dataclass(frozen=True)
@@ -288,7 +291,7 @@ class IdleMemory:
             "closed MiB": emptied / 2**20,
         }
         raw = {"connections": wanted, "server": facts}
-        return Sample(((after - before) / wanted,), columns, raw)
+        return Sample(((after - before) / wanted,), frozenset(), columns, raw)
 
 
 def resident(pid: int) -> int:

@@ -71,11 +71,12 @@ class Sample:
     """One round's measurement of one contestant, in processes of its own.
 
     `slices` are costs in the case's unit (lower is better). The contestants of a round took turns
-    slice by slice, so that the n-th slices of two of them are neighbours in time. A slice in which
-    others held the core is None.
+    slice by slice, so that the n-th slices of two of them are neighbours in time. `disturbed` are
+    the numbers of those in which other processes held the core.
     """
 
-    slices: tuple[float | None, ...]
+    slices: tuple[float, ...]
+    disturbed: frozenset[int]
     columns: dict[str, float]
     raw: dict[str, Any]
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness import figures
-from harness.model import Contestant, Settings, Suite
+from harness.model import Contestant, Sample, Settings, Suite
 from harness.rounds import Outcome
 
 
@@ -31,7 +31,7 @@ def case_figures(suite: Suite, base: str, outcome: Outcome) -> list[dict[str, An
             "ratio": None if ratio is None else asdict(ratio),
             "columns": {name: figures.column_of(samples, name) for name in first.columns},
             "targets": [],
-            "samples": [None if sample is None else asdict(sample) for sample in samples],
+            "samples": [None if sample is None else _plain(sample) for sample in samples],
         }
         for target in outcome.case.targets:
             if target.contestant == contestant.name:
@@ -87,9 +87,11 @@ def table(title: str, base: str, groups: list[tuple[Outcome, list[dict[str, Any]
         for name, reason in outcome.errors.items():
             text.append(f"FAILED {outcome.case.name}, {name}: {reason}")
         if outcome.disturbed > 0.05:
-            share = f"{outcome.disturbed * 100:.0f} %"
-            text.append(f"note: {outcome.case.name}: {share} of the slices thrown away, since")
-            text[-1] += " other processes held the core"
+            text.append(
+                f"note: {outcome.case.name}: other processes held the core in "
+                f"{outcome.disturbed * 100:.0f} % of the slices, which do not count (unless a "
+                f"round had no others)"
+            )
     return "\n".join(text)
 
 
@@ -115,6 +117,10 @@ def heading(settings: Settings, environment: dict[str, str], left_out: dict[str,
     ]
     lines += [f"LEFT OUT {name}: {reason}" for name, reason in left_out.items()]
     return "\n".join(lines)
+
+
+def _plain(sample: Sample) -> dict[str, Any]:
+    return asdict(sample) | {"disturbed": sorted(sample.disturbed)}
 
 
 def left_out_of(suite: Suite, left_out: dict[str, str]) -> list[Contestant]:

@@ -18,15 +18,10 @@ class Outcome:
 
     @property
     def disturbed(self) -> float:
-        """Share of all slices that were thrown away because others held the core."""
-        slices = [
-            cost
-            for samples in self.samples.values()
-            for sample in samples
-            if sample is not None
-            for cost in sample.slices
-        ]
-        return sum(cost is None for cost in slices) / len(slices) if slices else 0.0
+        """Share of all slices in which others held the core."""
+        found = [sample for samples in self.samples.values() for sample in samples if sample]
+        slices = sum(len(sample.slices) for sample in found)
+        return sum(len(sample.disturbed) for sample in found) / slices if slices else 0.0
 
 
 def run_case(

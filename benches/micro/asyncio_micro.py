@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "servers"))
 
-import _loops  # noqa: E402
+import _loops
 
 BATCH = 1000
 WAITERS = 100

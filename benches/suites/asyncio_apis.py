@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.kinds import ServerLoad
 from harness.model import Suite, Target
+
 from suites._asyncio import SERVERS
 
 

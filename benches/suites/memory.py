@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.kinds import IdleMemory
 from harness.model import Suite, Target
+
 from suites._asyncio import loops
 
 # 1.0 KB, read the strict way.

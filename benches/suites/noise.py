@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.kinds import ServerLoad
 from harness.model import Suite
+
 from suites._asyncio import loops
 
 UVLOOP = next(loop for loop in loops("servers/asyncio_echo.py") if loop.name == "uvloop")

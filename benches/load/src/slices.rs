@@ -2,7 +2,7 @@
 //!
 //! On a virtual machine the speed of a core changes by a third and more within tenths of a second,
 //! as its host's other threads come and go, and CPU time changes with it. Two windows of a second
-//! cannot be compared; two neighbouring slices of 25 ms can, if there are enough such pairs.
+//! cannot be compared; two neighbouring slices of 10 ms can, if there are enough such pairs.
 //!
 //! A slice begins and ends with nothing under way. So the server's CPU time between its two ends
 //! belongs to exactly the requests counted in it, however many connections there are.
