@@ -164,6 +164,7 @@ impl LoopCore {
         });
         drop((ready, timers, flush));
         while core.remote.pop().is_some() {}
+        let mut result = Ok(());
         loop {
             let next = core.state.with(py, |state, _| {
                 let key = state.sources.iter().next().map(|(key, _)| key)?;
@@ -173,8 +174,13 @@ impl LoopCore {
                 None => break,
                 Some(Source::Watcher(watcher)) => watcher.cancel(py),
                 Some(Source::Driver(driver)) => {
-                    if let Some(face) = driver.face() {
-                        names::WARN_UNCLOSED.get(py)?.call1((face.clone_ref(py),))?;
+                    // Warnings can be errors: the first leaves when everything is released.
+                    if let Some(face) = driver.face()
+                        && let Err(error) = names::WARN_UNCLOSED
+                            .get(py)
+                            .and_then(|warn| warn.call1((face.clone_ref(py),)))
+                    {
+                        result = result.and(Err(error));
                     }
                     drop(driver);
                 }
@@ -184,7 +190,7 @@ impl LoopCore {
         let poller = core.poller.with(py, |poller, _| poller.take());
         drop((kernel, poller));
         core.scratch.with(py, |scratch, _| scratch.take());
-        Ok(())
+        result
     }
 
     #[getter]

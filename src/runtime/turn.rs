@@ -66,7 +66,9 @@ fn timeout(py: Python<'_>, core: &LoopCore, limit: Option<f64>) -> Option<f64> {
         return Some(0.0);
     }
     let (idle, deadline) = core.state.with(py, |state, _| {
-        (state.ready.is_empty(), state.timers.peek_deadline())
+        // Writes held outside of a turn, or by what the last flush called, leave at the end of this one.
+        let idle = state.ready.is_empty() && state.flush.is_empty();
+        (idle, state.timers.peek_deadline())
     });
     if !idle {
         return Some(0.0);
@@ -238,7 +240,8 @@ fn run_timed(slf: &Bound<'_, LoopCore>, item: Item) -> PyResult<()> {
     Ok(())
 }
 
-/// Lets go of the writes that were held for the end of the turn, also of those that this causes.
+/// Lets go of the writes that were held for the end of the turn. Those that this causes leave with the next, which does
+/// not wait.
 fn flush(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = slf.py();
     let core = slf.get();
@@ -248,8 +251,15 @@ fn flush(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     if held.is_empty() {
         return Ok(());
     }
-    for (key, entry) in held {
-        entry(slf, key)?;
+    let mut held = held.into_iter();
+    while let Some((key, entry)) = held.next() {
+        if let Err(error) = entry(slf, key) {
+            // What leaves the loop (SystemExit) must not take the others' bytes along: the next turn sends them.
+            let rest: Vec<_> = held.collect();
+            core.state
+                .with(py, |state, _| state.flush.splice(0..0, rest).for_each(drop));
+            return Err(error);
+        }
     }
     Ok(())
 }

@@ -138,18 +138,14 @@ fn set_side(
 
 /// Clears one side. Answers the handle that was there.
 fn clear_side(state: &mut LoopState, fd: Fd, side: Side) -> Option<Py<Handle>> {
-    let Some(key) = state.key_of(fd) else {
-        return None;
-    };
+    let key = state.key_of(fd)?;
     let LoopState {
         sources, kernel, ..
     } = state;
     let Some(Source::Watcher(watcher)) = sources.get_mut(key) else {
         return None;
     };
-    let Some(old) = watcher.side(side).take() else {
-        return None;
-    };
+    let old = watcher.side(side).take()?;
     let want = watcher.want();
     let empty = !want.readable && !want.writable;
     if let Some(kernel) = kernel {

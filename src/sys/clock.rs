@@ -10,6 +10,6 @@ pub fn monotonic() -> f64 {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     // CPython keeps nanoseconds in an integer and divides once: the same here, so that a deadline
     // computed from `time.monotonic()` compares equal to one computed here.
-    let nanoseconds = now.tv_sec as i64 * 1_000_000_000 + now.tv_nsec as i64;
+    let nanoseconds = now.tv_sec * 1_000_000_000 + now.tv_nsec;
     nanoseconds as f64 / 1e9
 }

@@ -211,3 +211,45 @@ fn without_half_close_the_peers_end_is_the_end() {
         assert_eq!(read_available(&mut peer), (vec![], true));
     });
 }
+
+#[test]
+fn a_turn_does_not_wait_with_writes_held() {
+    with_loop(|core| {
+        let (fd, mut peer) = unix_pair();
+        let push = whole(core.py());
+        let key = push_face::open(core, fd, false, &push);
+        // Held by what the flush of the last turn called.
+        push.get().once(On::Resume, |made| {
+            send(made.core, made.key, b"held").unwrap();
+        });
+        send(core, key, &[0; 64 * 1024 + 1]).unwrap();
+        turn_once(core);
+        assert_eq!(read_available(&mut peer).0.len(), 64 * 1024 + 1);
+        // Nothing will ever happen on this loop: a turn that waits does not come back.
+        crate::runtime::turn::turn(core, None).unwrap();
+        assert_eq!(read_available(&mut peer).0, b"held");
+        // Held by a write between two turns.
+        send(core, key, b"between").unwrap();
+        crate::runtime::turn::turn(core, None).unwrap();
+        assert_eq!(read_available(&mut peer).0, b"between");
+    });
+}
+
+#[test]
+fn what_leaves_the_loop_from_a_flush_does_not_take_the_other_writes_along() {
+    with_loop(|core| {
+        let (fd, _first_peer) = unix_pair();
+        let first = whole(core.py());
+        let first_key = push_face::open(core, fd, false, &first);
+        let (fd, mut peer) = unix_pair();
+        let second = whole(core.py());
+        let key = push_face::open(core, fd, false, &second);
+        first.get().raise_on_resume();
+        send(core, first_key, &[0; 64 * 1024 + 1]).unwrap();
+        send(core, key, b"unharmed").unwrap();
+        let error = crate::runtime::turn::turn(core, Some(0.0)).unwrap_err();
+        assert!(error.is_instance_of::<pyo3::exceptions::PySystemExit>(core.py()));
+        turn_once(core);
+        assert_eq!(read_available(&mut peer).0, b"unharmed");
+    });
+}

@@ -52,6 +52,7 @@ pub struct Push {
     /// How much it reads at once.
     chunk: usize,
     after_eof: AfterEof,
+    raises: std::sync::atomic::AtomicBool,
 }
 
 pub struct PushSink;
@@ -72,6 +73,7 @@ pub fn with(py: Python<'_>, chunk: usize, after_eof: AfterEof) -> Py<Push> {
         hooks: Mutex::default(),
         chunk,
         after_eof,
+        raises: false.into(),
     };
     Py::new(py, push).unwrap()
 }
@@ -113,6 +115,12 @@ impl Push {
                 hook(stream);
             }
         });
+    }
+
+    /// The next time it is resumed it raises SystemExit.
+    pub fn raise_on_resume(&self) {
+        self.raises
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn tell(&self, callback: On, told: Told, stream: &Stream<'_, '_>) {
@@ -164,6 +172,10 @@ impl Sink for PushSink {
             Pressure::Resume => On::Resume,
         };
         face(stream).tell(callback, Told::Pressure(pressure), stream);
+        let raises = &face(stream).raises;
+        if callback == On::Resume && raises.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            return Err(pyo3::exceptions::PySystemExit::new_err(()));
+        }
         Ok(())
     }
 
