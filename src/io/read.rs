@@ -78,8 +78,6 @@ enum Step {
     Ask(Face),
     /// The layer needs bytes, whatever the face wants.
     Pump,
-    /// The others have their turn.
-    Spent,
 }
 
 /// Reads until the socket is drained, the face wants no more, or the budget is spent: then the stream requeues
@@ -92,12 +90,14 @@ pub(super) fn drive(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     loop {
         let start = &mut start;
         let step = core.get().state.with(py, |state, refs| {
-            let stream = state.driver::<Stream>(key)?;
+            let mut parts = stream::parts(state, key)?;
+            let stream = &mut *parts.stream;
             // Counts what came from the socket, by whatever way: that is what the others wait for.
             if reads == stream.reads
                 || stream.received - *start.get_or_insert(stream.received) >= BYTES
             {
-                return Some(Step::Spent);
+                parts.requeue();
+                return None;
             }
             if stream.layer.is_some() && stream.readable && stream.layer_wants_input() {
                 return Some(Step::Pump);
@@ -107,7 +107,6 @@ pub(super) fn drive(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
         });
         match step {
             None => return Ok(()),
-            Some(Step::Spent) => break,
             Some(Step::Pump) if pumped == READS => break,
             Some(Step::Pump) => {
                 pumped += 1;

@@ -1,5 +1,6 @@
 //! asyncio's face of the stream core.
 
+mod private;
 mod protocol;
 mod server;
 mod sink;

@@ -160,7 +160,7 @@ impl Sink for AsyncioSink {
 
 /// From this size on a payload is received straight into the object that is handed over. Below, the copy out of the kept
 /// block is cheaper than cutting an object to size.
-const LARGE: usize = 32 * 1024;
+const LARGE: usize = 8 * 1024;
 
 fn read_bytes(
     stream: &Stream<'_, '_>,

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::PyString;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::protocol::Target;
@@ -32,31 +32,31 @@ const OPTIONS: Options = Options {
     reads: 1,
 };
 
-struct Inner {
-    protocol: Option<Py<PyAny>>,
-    context: Option<Py<PyAny>>,
+pub(super) struct Inner {
+    pub(super) protocol: Option<Py<PyAny>>,
+    pub(super) context: Option<Py<PyAny>>,
     /// `get_extra_info`'s dict, made when it is asked for: it costs a Python socket.
-    extra: Option<Py<PyAny>>,
-    server: Option<Py<PyAny>>,
-    waiter: Option<Py<PyAny>>,
+    pub(super) extra: Option<Py<PyAny>>,
+    pub(super) server: Option<Py<PyAny>>,
+    pub(super) waiter: Option<Py<PyAny>>,
     /// The Python socket: given, or made when it is asked for.
-    sock: Option<Py<PyAny>>,
+    pub(super) sock: Option<Py<PyAny>>,
     /// The addresses as Python has them; caught before the descriptor is gone.
-    names: Option<Box<(Py<PyAny>, Py<PyAny>)>>,
+    pub(super) names: Option<Box<(Py<PyAny>, Py<PyAny>)>>,
     /// Who was accepted: the kernel forgets it when the peer resets the connection.
-    peer: Option<Named>,
+    pub(super) peer: Option<Named>,
 }
 
 /// A TCP or Unix connection, like the transport of `loop.create_connection()`; isinstance says `asyncio.Transport`.
 /// All methods belong to the loop's thread.
 #[pyclass(frozen, dict, weakref, module = "interloop._core")]
 pub struct StreamTransport {
-    core: Py<LoopCore>,
+    pub(super) core: Py<LoopCore>,
     key: Flag<Key>,
-    inner: StateCell<Inner>,
+    pub(super) inner: StateCell<Inner>,
     buffered: Flag<bool>,
     connected: Flag<bool>,
-    fd: Flag<Fd>,
+    pub(super) fd: Flag<Fd>,
     /// `write_eof()` took effect. Outlives the stream: a write after it is an error even then.
     eof: Flag<bool>,
     /// How large reads have been lately: the largest, slowly forgotten.
@@ -212,12 +212,12 @@ impl StreamTransport {
         result
     }
 
-    fn bound_core<'py>(&self, py: Python<'py>) -> &Bound<'py, LoopCore> {
+    pub(super) fn bound_core<'py>(&self, py: Python<'py>) -> &Bound<'py, LoopCore> {
         self.core.bind(py)
     }
 
     /// Catches the addresses while the descriptor is open: they outlive the connection.
-    fn catch_names(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn catch_names(&self, py: Python<'_>) -> PyResult<()> {
         let fd = self.fd.get();
         if fd < 0 || self.inner.with(py, |inner, _| inner.names.is_some()) {
             return Ok(());
@@ -382,7 +382,7 @@ impl StreamTransport {
     }
 
     /// Whether the connection is closing or closed.
-    fn is_closing(slf: &Bound<'_, Self>) -> bool {
+    pub(super) fn is_closing(slf: &Bound<'_, Self>) -> bool {
         stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
             stream.life().is_closing()
         })
@@ -400,7 +400,7 @@ impl StreamTransport {
     }
 
     /// Whether data is being received.
-    fn is_reading(slf: &Bound<'_, Self>) -> bool {
+    pub(super) fn is_reading(slf: &Bound<'_, Self>) -> bool {
         stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
             stream.is_reading()
         })
@@ -408,7 +408,7 @@ impl StreamTransport {
     }
 
     /// Bytes that wait to be sent.
-    fn get_write_buffer_size(slf: &Bound<'_, Self>) -> usize {
+    pub(super) fn get_write_buffer_size(slf: &Bound<'_, Self>) -> usize {
         stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
             stream.buffered()
         })
@@ -435,7 +435,7 @@ impl StreamTransport {
     }
 
     /// Another protocol takes over; a `BufferedProtocol` brings its own buffer.
-    fn set_protocol(slf: &Bound<'_, Self>, protocol: Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn set_protocol(slf: &Bound<'_, Self>, protocol: Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let buffered = is_buffered(&protocol)?;
         let protocol = protocol.unbind();
@@ -449,141 +449,10 @@ impl StreamTransport {
     }
 
     /// The protocol; None once the connection is lost.
-    fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+    pub(super) fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.inner.with(py, |inner, refs| {
             inner.protocol.as_ref().map(|object| refs.clone(object))
         })
-    }
-
-    #[getter]
-    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.get_protocol(py)
-    }
-
-    #[setter(_protocol)]
-    fn set_own_protocol(slf: &Bound<'_, Self>, protocol: Bound<'_, PyAny>) -> PyResult<()> {
-        Self::set_protocol(slf, protocol)
-    }
-
-    #[getter]
-    fn _loop(&self) -> &Py<LoopCore> {
-        &self.core
-    }
-
-    #[getter]
-    fn _server(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.inner.with(py, |inner, refs| {
-            inner.server.as_ref().map(|object| refs.clone(object))
-        })
-    }
-
-    #[getter]
-    fn _closing(slf: &Bound<'_, Self>) -> bool {
-        Self::is_closing(slf)
-    }
-
-    #[getter]
-    fn _paused(slf: &Bound<'_, Self>) -> bool {
-        !Self::is_reading(slf)
-    }
-
-    /// The Python socket of the connection. For an accepted one it is made now, and owns the descriptor from then on.
-    #[getter]
-    fn _sock(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
-        let py = slf.py();
-        let transport = slf.get();
-        let existing = transport.inner.with(py, |inner, refs| {
-            inner.sock.as_ref().map(|object| refs.clone(object))
-        });
-        let fd = transport.fd.get();
-        if existing.is_some() || fd < 0 {
-            return Ok(existing);
-        }
-        let kwargs = pyo3::types::PyDict::new(py);
-        kwargs.set_item("fileno", fd)?;
-        let sock = py
-            .import("socket")?
-            .getattr("socket")?
-            .call((), Some(&kwargs))?
-            .unbind();
-        let (owner, kept) = (sock.clone_ref(py), sock.clone_ref(py));
-        let core = transport.bound_core(py);
-        stream::with(core, transport.key(), |stream| stream.set_owner(owner));
-        transport.inner.with(py, |inner, _| inner.sock = Some(kept));
-        Ok(Some(sock))
-    }
-
-    /// What `get_extra_info` answers from.
-    #[getter]
-    fn _extra(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        let transport = slf.get();
-        let existing = transport.inner.with(py, |inner, refs| {
-            inner.extra.as_ref().map(|object| refs.clone(object))
-        });
-        if let Some(extra) = existing {
-            return Ok(extra);
-        }
-        transport.catch_names(py)?;
-        let sock = Self::_sock(slf)?;
-        let (sockname, peername) = transport.inner.with(py, |inner, refs| match &inner.names {
-            Some(names) => (Some(refs.clone(&names.0)), Some(refs.clone(&names.1))),
-            None => (None, None),
-        });
-        let extra = names::TRANSPORT_EXTRA
-            .get(py)?
-            .call1((sock, sockname, peername))?
-            .unbind();
-        let kept = extra.clone_ref(py);
-        transport
-            .inner
-            .with(py, |inner, _| inner.extra = Some(kept));
-        Ok(extra)
-    }
-
-    #[setter(_extra)]
-    fn set_own_extra(&self, py: Python<'_>, extra: Py<PyAny>) {
-        let old = self.inner.with(py, |inner, _| inner.extra.replace(extra));
-        drop(old);
-    }
-
-    /// The descriptor, -1 once it is closed.
-    #[getter]
-    fn _sock_fd(&self) -> Fd {
-        self.fd.get()
-    }
-
-    /// For the repr: (fd or -1, closed, closing, reading, bytes buffered).
-    fn _describe<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
-        let closed = slf.get().fd.get() < 0;
-        (
-            slf.get().fd.get(),
-            closed,
-            Self::is_closing(slf),
-            Self::is_reading(slf),
-            Self::get_write_buffer_size(slf),
-        )
-            .into_pyobject(slf.py())
-    }
-
-    /// Whether the protocol was asked to pause writing and not yet to resume.
-    #[getter]
-    fn _protocol_paused(slf: &Bound<'_, Self>) -> bool {
-        stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
-            stream.marks().paused()
-        })
-        .unwrap_or(false)
-    }
-
-    /// How `loop.sendfile()` may use the transport.
-    #[getter]
-    fn _sendfile_compatible<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        names::SENDFILE_FALLBACK.get(py)
-    }
-
-    #[classattr]
-    fn _start_tls_compatible() -> bool {
-        true
     }
 
     #[getter]

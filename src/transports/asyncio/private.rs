@@ -1,0 +1,144 @@
+//! What suites and libraries touch of asyncio's transports without being invited to: `_sock`, `_extra`, `_protocol`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::transport::StreamTransport;
+use crate::io::stream;
+use crate::py::names;
+use crate::runtime::LoopCore;
+use crate::sys::Fd;
+
+#[pymethods]
+impl StreamTransport {
+    #[getter]
+    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.get_protocol(py)
+    }
+
+    #[setter(_protocol)]
+    fn set_own_protocol(slf: &Bound<'_, Self>, protocol: Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_protocol(slf, protocol)
+    }
+
+    #[getter]
+    fn _loop(&self) -> &Py<LoopCore> {
+        &self.core
+    }
+
+    #[getter]
+    fn _server(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.with(py, |inner, refs| {
+            inner.server.as_ref().map(|object| refs.clone(object))
+        })
+    }
+
+    #[getter]
+    fn _closing(slf: &Bound<'_, Self>) -> bool {
+        Self::is_closing(slf)
+    }
+
+    #[getter]
+    fn _paused(slf: &Bound<'_, Self>) -> bool {
+        !Self::is_reading(slf)
+    }
+
+    /// The Python socket of the connection. For an accepted one it is made now, and owns the descriptor from then on.
+    #[getter]
+    fn _sock(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+        let py = slf.py();
+        let transport = slf.get();
+        let existing = transport.inner.with(py, |inner, refs| {
+            inner.sock.as_ref().map(|object| refs.clone(object))
+        });
+        let fd = transport.fd.get();
+        if existing.is_some() || fd < 0 {
+            return Ok(existing);
+        }
+        let kwargs = pyo3::types::PyDict::new(py);
+        kwargs.set_item("fileno", fd)?;
+        let sock = py
+            .import("socket")?
+            .getattr("socket")?
+            .call((), Some(&kwargs))?
+            .unbind();
+        let (owner, kept) = (sock.clone_ref(py), sock.clone_ref(py));
+        let core = transport.bound_core(py);
+        stream::with(core, transport.key(), |stream| stream.set_owner(owner));
+        transport.inner.with(py, |inner, _| inner.sock = Some(kept));
+        Ok(Some(sock))
+    }
+
+    /// What `get_extra_info` answers from.
+    #[getter]
+    fn _extra(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let transport = slf.get();
+        let existing = transport.inner.with(py, |inner, refs| {
+            inner.extra.as_ref().map(|object| refs.clone(object))
+        });
+        if let Some(extra) = existing {
+            return Ok(extra);
+        }
+        transport.catch_names(py)?;
+        let sock = Self::_sock(slf)?;
+        let (sockname, peername) = transport.inner.with(py, |inner, refs| match &inner.names {
+            Some(names) => (Some(refs.clone(&names.0)), Some(refs.clone(&names.1))),
+            None => (None, None),
+        });
+        let extra = names::TRANSPORT_EXTRA
+            .get(py)?
+            .call1((sock, sockname, peername))?
+            .unbind();
+        let kept = extra.clone_ref(py);
+        transport
+            .inner
+            .with(py, |inner, _| inner.extra = Some(kept));
+        Ok(extra)
+    }
+
+    #[setter(_extra)]
+    fn set_own_extra(&self, py: Python<'_>, extra: Py<PyAny>) {
+        let old = self.inner.with(py, |inner, _| inner.extra.replace(extra));
+        drop(old);
+    }
+
+    /// The descriptor, -1 once it is closed.
+    #[getter]
+    fn _sock_fd(&self) -> Fd {
+        self.fd.get()
+    }
+
+    /// For the repr: (fd or -1, closed, closing, reading, bytes buffered).
+    fn _describe<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let closed = slf.get().fd.get() < 0;
+        (
+            slf.get().fd.get(),
+            closed,
+            Self::is_closing(slf),
+            Self::is_reading(slf),
+            Self::get_write_buffer_size(slf),
+        )
+            .into_pyobject(slf.py())
+    }
+
+    /// Whether the protocol was asked to pause writing and not yet to resume.
+    #[getter]
+    fn _protocol_paused(slf: &Bound<'_, Self>) -> bool {
+        stream::with(slf.get().bound_core(slf.py()), slf.get().key(), |stream| {
+            stream.marks().paused()
+        })
+        .unwrap_or(false)
+    }
+
+    /// How `loop.sendfile()` may use the transport.
+    #[getter]
+    fn _sendfile_compatible<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        names::SENDFILE_FALLBACK.get(py)
+    }
+
+    #[classattr]
+    fn _start_tls_compatible() -> bool {
+        true
+    }
+}
