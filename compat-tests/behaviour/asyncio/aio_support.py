@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import select
 import socket
 import threading
+import warnings
 
 # More than any send buffer the kernel gives a loopback connection, so that a write of it cannot leave at once.
 MORE_THAN_KERNEL_TAKES = 16 * 1024 * 1024
@@ -92,6 +94,20 @@ async def recv_to_eof(sock: socket.socket) -> bytes:
     while chunk := await loop.sock_recv(sock, 1 << 20):
         data += chunk
     return bytes(data)
+
+
+@contextlib.contextmanager
+def resource_warnings():
+    """The texts of the ResourceWarnings given within, complete when it ends with a garbage collection.
+
+    Unlike pytest.warns it lets none through: a socket's own warning, beside that of its transport, is one more.
+    """
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        yield texts
+        gc.collect()
+    texts += [str(warning.message) for warning in caught if warning.category is ResourceWarning]
 
 
 class Contexts(list):

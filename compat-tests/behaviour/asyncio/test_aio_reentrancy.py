@@ -65,7 +65,9 @@ def limits(protocol):
 
 def turn(protocol):
     # As nest_asyncio and reactor.iterate do: a whole turn of the loop inside a callback.
-    protocol.transport_loop._run_once()
+    loop = protocol.transport_loop
+    loop.call_soon(lambda: None)  # so that it does not sleep
+    loop._run_once()
 
 
 ACTIONS = {

@@ -1,0 +1,408 @@
+"""What is left behind: nothing. Transports, protocols, servers and loops are collected, descriptors closed, and what was
+forgotten is told of by a ResourceWarning."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import re
+import socket
+import sys
+import weakref
+
+import pytest
+from aio_support import (
+    MORE_THAN_KERNEL_TAKES,
+    PAIRS,
+    BufferedRecorder,
+    Recorder,
+    polls,
+    reset,
+    resource_warnings,
+    tcp_pair,
+)
+
+
+def collected(*refs):
+    """Whether the weak references are dead, after a collection."""
+    gc.collect()
+    return [ref() for ref in refs] == [None] * len(refs)
+
+
+ENDS = {
+    "close": lambda transport, peer: transport.close(),
+    "abort": lambda transport, peer: transport.abort(),
+    "eof": lambda transport, peer: peer.close(),
+    "reset": lambda transport, peer: reset(peer),
+    "backlog": lambda transport, peer: (
+        transport.write(bytes(MORE_THAN_KERNEL_TAKES)),
+        transport.abort(),
+    ),
+    "paused": lambda transport, peer: (transport.pause_reading(), transport.close()),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("factory", [Recorder, BufferedRecorder])
+def test_after_connection_lost(run, how, factory):
+    """Once the connection is lost, transport, protocol and socket are nobody's but the caller's."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, peer = tcp_pair()
+        transport, protocol = await loop.create_connection(factory, sock=ours)
+        peer.send(b"hello")
+        await protocol.received(5)
+        ENDS[how](transport, peer)
+        await protocol.lost
+        refs = weakref.ref(transport), weakref.ref(protocol), weakref.ref(ours)
+        del transport, protocol, ours
+        await polls(1)
+        assert collected(*refs)
+        peer.close()
+
+    run(main)
+
+
+@pytest.mark.stock_wrong(
+    "up to 3.11 a transport holds its own bound method", when=sys.version_info < (3, 12)
+)
+def test_no_collection_is_needed(run):
+    """A connection that ended leaves no cycle through the transport: reference counts free it."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, peer = tcp_pair()
+
+        class Plain(asyncio.Protocol):
+            pass
+
+        gc.collect()
+        gc.disable()
+        try:
+            transport, protocol = await loop.create_connection(Plain, sock=ours)
+            refs = weakref.ref(transport), weakref.ref(protocol)
+            transport.close()
+            await polls(2)
+            del transport, protocol
+            assert [ref() for ref in refs] == [None, None]
+        finally:
+            gc.enable()
+            peer.close()
+
+    run(main)
+
+
+def test_cycles_through_a_live_transport(run):
+    """protocol.transport and transport's protocol, held by nobody else after the end: the collector takes the cycle."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        refs = []
+        for _ in range(20):
+            ours, peer = tcp_pair()
+            transport, protocol = await loop.create_connection(Recorder, sock=ours)
+            transport.itself = transport
+            transport.protocol_too = protocol
+            protocol.handle = loop.call_later(1000, transport.close)
+            protocol.handle.cancel()
+            refs += [weakref.ref(transport), weakref.ref(protocol)]
+            transport.abort()
+            await protocol.lost
+            peer.close()
+        del transport, protocol
+        await polls(1)
+        assert collected(*refs)
+
+    run(main)
+
+
+def test_replaced_methods_on_the_instance(run):
+    """Closures set on the transport's own dict do not keep it alive."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, peer = tcp_pair()
+        transport, protocol = await loop.create_connection(Recorder, sock=ours)
+        transport.write = lambda data, transport=transport: None
+        ref = weakref.ref(transport)
+        transport.close()
+        await protocol.lost
+        protocol.transport = None
+        del transport, protocol
+        await polls(1)
+        assert collected(ref)
+        peer.close()
+
+    run(main)
+
+
+def test_open_transport_is_kept_by_the_loop(run):
+    """A transport that reads is alive by itself: dropping all references does not end the connection."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        got = loop.create_future()
+        ours, peer = tcp_pair()
+
+        class Forgotten(asyncio.Protocol):
+            def connection_made(self, transport):
+                self.transport = transport
+
+            def data_received(self, data):
+                got.set_result(data)
+                self.transport.close()
+
+        await loop.create_connection(Forgotten, sock=ours)
+        del ours
+        gc.collect()
+        peer.send(b"still here")
+        assert await got == b"still here"
+        assert await loop.sock_recv(peer, 1) == b""
+        peer.close()
+
+    run(main)
+
+
+def test_transport_with_a_backlog_is_kept_by_the_loop(run):
+    """What was written before everybody forgot the transport still goes out, and then it closes."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, peer = tcp_pair()
+        transport, _protocol = await loop.create_connection(asyncio.Protocol, sock=ours)
+        transport.write(bytes(MORE_THAN_KERNEL_TAKES))
+        transport.close()
+        del transport, _protocol, ours
+        gc.collect()
+        total = 0
+        while data := await loop.sock_recv(peer, 1 << 20):
+            total += len(data)
+            gc.collect(0)
+        assert total == MORE_THAN_KERNEL_TAKES
+        peer.close()
+
+    run(main)
+
+
+def test_abandoned_paused_transport_warns(run):
+    """Not reading, nothing to write, and nobody holds it: "unclosed transport", and the descriptor is closed."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, peer = tcp_pair()
+        fd = ours.fileno()
+        transport, protocol = await loop.create_connection(asyncio.Protocol, sock=ours)
+        await polls(1)
+        transport.pause_reading()
+        name = type(transport).__name__
+        del ours, protocol
+        with resource_warnings() as texts:
+            del transport
+        assert [text for text in texts if re.match(f"unclosed transport <{name} .*fd={fd}", text)]
+        with pytest.raises(OSError):
+            os.fstat(fd)
+        assert await loop.sock_recv(peer, 1) == b""
+        peer.close()
+
+    run(main)
+
+
+def test_transport_open_at_the_loops_end_warns(loop_factory):
+    """A loop closed with an open transport: its collection warns and closes the descriptor; nothing crashes."""
+    loop = loop_factory()
+    ours, peer = tcp_pair()
+    fd = ours.fileno()
+
+    class Plain(asyncio.Protocol):
+        pass
+
+    transport, protocol = loop.run_until_complete(loop.create_connection(Plain, sock=ours))
+    loop.close()
+    refs = weakref.ref(transport), weakref.ref(protocol)
+    with resource_warnings() as texts:
+        del transport, protocol, ours
+    assert [text for text in texts if text.startswith("unclosed transport")]
+    with pytest.raises(OSError):
+        os.fstat(fd)
+    assert [ref() for ref in refs] == [None, None]
+    peer.close()
+
+
+def test_use_after_the_loops_end(new_loop):
+    """An open transport of a closed loop may be asked and closed; "Event loop is closed" is the worst it says."""
+    loop = new_loop()
+    ours, peer = tcp_pair()
+
+    async def connect():
+        return await loop.create_connection(Recorder, sock=ours)
+
+    transport, _ = loop.run_until_complete(connect())
+    loop.close()
+    repr(transport)
+    assert transport.get_extra_info("peername") == peer.getsockname()
+    assert not transport.is_closing()
+    for action in (transport.pause_reading, transport.abort):
+        try:
+            action()
+        except RuntimeError as exc:
+            if "Event loop is closed" not in str(exc):
+                raise
+    with resource_warnings():
+        del transport, connect, _, action
+        ours.close()
+    peer.close()
+
+
+def test_closed_server_is_collected(run):
+    """Server, its sockets and the factory go when it is closed and its connections are gone."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        class Factory:
+            def __call__(self):
+                return Recorder()
+
+        factory = Factory()
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        transport, protocol = await loop.create_connection(
+            Recorder, *server.sockets[0].getsockname()
+        )
+        transport.close()
+        await protocol.lost
+        await polls()
+        refs = weakref.ref(server), weakref.ref(factory)
+        server.close()
+        await server.wait_closed()
+        del server, factory, transport, protocol
+        await polls(2)
+        assert collected(*refs)
+
+    run(main)
+
+
+def test_removed_watchers_are_collected(run):
+    """A callback removed, or replaced, is let go of at once."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        class Callback:
+            def __call__(self):
+                pass
+
+        one, other = socket.socketpair()
+        with one, other:
+            callbacks = [Callback() for _ in range(3)]
+            refs = [weakref.ref(callback) for callback in callbacks]
+            loop.add_reader(one, callbacks[0])
+            loop.add_reader(one, callbacks[1])
+            loop.add_writer(one, callbacks[2])
+            loop.remove_reader(one)
+            loop.remove_writer(one)
+            callbacks.clear()
+            await polls(1)
+            assert collected(*refs)
+
+    run(main)
+
+
+def test_closed_loop_lets_go_of_watchers(new_loop):
+    """Callbacks and arguments of watchers go with the loop's close()."""
+    loop = new_loop()
+
+    class Held:
+        pass
+
+    held = Held()
+    ref = weakref.ref(held)
+    one, other = socket.socketpair()
+    with one, other:
+        loop.add_reader(one, print, held)
+        loop.add_writer(one, print, held)
+        del held
+        loop.close()
+        assert collected(ref)
+
+
+@pytest.mark.parametrize("make_pair", PAIRS.values(), ids=PAIRS)
+def test_hundred_connections_leave_no_descriptor(run, make_pair):
+    """Counted while the loop lives: as many as before."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def one_connection():
+            ours, peer = make_pair()
+            transport, protocol = await loop.create_connection(Recorder, sock=ours)
+            transport.write(b"x")
+            peer.close()
+            await protocol.lost
+
+        await one_connection()
+        before = sorted(os.listdir("/proc/self/fd"))
+        for _ in range(100):
+            await one_connection()
+        await polls(1)
+        assert sorted(os.listdir("/proc/self/fd")) == before
+
+    run(main)
+
+
+def test_failed_connects_leave_no_descriptor(run):
+    """Refused, cancelled, wrong: nothing stays open."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with socket.socket() as deaf:
+            deaf.bind(("127.0.0.1", 0))
+            before = sorted(os.listdir("/proc/self/fd"))
+            for _ in range(20):
+                with pytest.raises(ConnectionRefusedError):
+                    await loop.create_connection(Recorder, *deaf.getsockname())
+                task = asyncio.ensure_future(loop.create_connection(Recorder, *deaf.getsockname()))
+                await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+                if not task.cancelled():
+                    assert isinstance(task.exception(), ConnectionRefusedError)
+                with pytest.raises(OSError):
+                    await loop.create_server(Recorder, "192.0.2.1", 0)
+            await polls(1)
+            gc.collect()
+            assert sorted(os.listdir("/proc/self/fd")) == before
+
+    run(main)
+
+
+def test_memory_of_buffers_is_given_back(run):
+    """A written object is let go of when it has been sent, or dropped by abort()."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        class Bytes(bytes):
+            """bytes that can be weakly referenced"""
+
+        for sent in (True, False):
+            ours, peer = tcp_pair()
+            transport, protocol = await loop.create_connection(Recorder, sock=ours)
+            data = Bytes(MORE_THAN_KERNEL_TAKES)
+            alive = sys.getrefcount(data)
+            transport.write(data)
+            if sent:
+                total = 0
+                while total < MORE_THAN_KERNEL_TAKES:
+                    total += len(await loop.sock_recv(peer, 1 << 20))
+                await polls(1)
+            else:
+                transport.abort()
+                await protocol.lost
+            assert sys.getrefcount(data) == alive
+            transport.abort()
+            await protocol.lost
+            peer.close()
+
+    run(main)
