@@ -18,13 +18,32 @@ struct Snapshot {
     wait_ns: u64,
     /// Times it slept by its own will: about the number of polls that had to wait.
     sleeps: u64,
-    own_cpu_ns: u64,
-    own_wait_ns: u64,
 }
 
 pub struct Accounting {
     server: Option<libc::pid_t>,
     start: Snapshot,
+}
+
+/// CPU time and run-queue wait of this process, in ns.
+#[derive(Clone, Copy)]
+pub struct Own {
+    pub cpu_ns: u64,
+    pub wait_ns: u64,
+}
+
+impl Own {
+    pub fn read() -> io::Result<Self> {
+        let cpu_ns = sys::clock(libc::CLOCK_PROCESS_CPUTIME_ID)?;
+        Ok(Own { cpu_ns, wait_ns: threads(unsafe { libc::getpid() })?.0 })
+    }
+
+    pub fn since(self, earlier: Own) -> Own {
+        Own {
+            cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
+            wait_ns: self.wait_ns.saturating_sub(earlier.wait_ns),
+        }
+    }
 }
 
 /// Without a server's pid all that is said of it is 0.
@@ -34,8 +53,6 @@ pub struct Usage {
     pub server_system_s: f64,
     pub server_wait_ns: u64,
     pub server_sleeps: u64,
-    pub load_cpu_ns: u64,
-    pub load_wait_ns: u64,
 }
 
 impl Accounting {
@@ -71,18 +88,12 @@ impl Accounting {
             server_system_s: (end.system_ticks - start.system_ticks) as f64 / ticks,
             server_wait_ns: end.wait_ns.saturating_sub(start.wait_ns),
             server_sleeps: end.sleeps.saturating_sub(start.sleeps),
-            load_cpu_ns: end.own_cpu_ns - start.own_cpu_ns,
-            load_wait_ns: end.own_wait_ns.saturating_sub(start.own_wait_ns),
         })
     }
 }
 
 fn snapshot(server: Option<libc::pid_t>) -> io::Result<Snapshot> {
-    let mut snapshot = Snapshot {
-        own_cpu_ns: sys::clock(libc::CLOCK_PROCESS_CPUTIME_ID)?,
-        own_wait_ns: threads(unsafe { libc::getpid() })?.0,
-        ..Snapshot::default()
-    };
+    let mut snapshot = Snapshot::default();
     if let Some(pid) = server {
         (snapshot.user_ticks, snapshot.system_ticks) = process_ticks(pid)?;
         (snapshot.wait_ns, snapshot.sleeps) = threads(pid)?;

@@ -54,12 +54,12 @@ fn server<W: Workload>(load: &mut W, slices: &[Slice]) -> String {
         total(&|slice| slice.usage.server_user_s),
         total(&|slice| slice.usage.server_system_s),
         total(&|slice| slice.usage.server_sleeps as f64),
-        total(&|slice| slice.usage.load_cpu_ns as f64),
+        total(&|slice| slice.own.cpu_ns as f64),
         each(&|slice| slice.requests),
         each(&|slice| slice.nanoseconds),
         each(&|slice| slice.usage.server_cpu_ns),
         each(&|slice| slice.usage.server_wait_ns),
-        each(&|slice| slice.usage.load_wait_ns),
+        each(&|slice| slice.own.wait_ns),
     )
 }
 

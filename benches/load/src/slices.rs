@@ -10,7 +10,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::accounting::{Accounting, Usage};
+use crate::accounting::{Accounting, Own, Usage};
 use crate::args::{Options, Server};
 use crate::histogram::Histogram;
 use crate::report::{self, Errors};
@@ -47,6 +47,7 @@ pub struct Slice {
     pub requests: u64,
     pub nanoseconds: u64,
     pub usage: Usage,
+    pub own: Own,
 }
 
 pub fn run<W: Workload>(
@@ -84,11 +85,13 @@ pub fn run<W: Workload>(
 
 fn measure<W: Workload>(load: &mut W, server: &Server, options: &Options) -> io::Result<Slice> {
     let accounting = Accounting::start(server.pid)?;
+    let before = Own::read()?;
     let began = sys::now();
     let goal = Goal { until: began + (options.seconds * 1e9) as u64, requests: options.requests };
     let requests = load.run(goal)?;
     let nanoseconds = sys::now() - began;
+    let own = Own::read()?.since(before);
     // The last answer left before the server's turn ended, or before it saw us close.
     accounting.wait_for_rest()?;
-    Ok(Slice { requests, nanoseconds, usage: accounting.stop()? })
+    Ok(Slice { requests, nanoseconds, usage: accounting.stop()?, own })
 }
