@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+import warnings
 import weakref
 
 import pytest
@@ -219,15 +220,42 @@ def test_transport_open_at_the_loops_end_warns(loop_factory):
         pass
 
     transport, protocol = loop.run_until_complete(loop.create_connection(Plain, sock=ours))
-    loop.close()
     refs = weakref.ref(transport), weakref.ref(protocol)
     with resource_warnings() as texts:
+        loop.close()
         del transport, protocol, ours
     assert [text for text in texts if text.startswith("unclosed transport")]
     with pytest.raises(OSError):
         os.fstat(fd)
     assert [ref() for ref in refs] == [None, None]
     peer.close()
+
+
+def test_close_does_not_raise_for_open_transports(loop_factory, monkeypatch):
+    """Point 11: under -W error too. What warns in such a place is told by sys.unraisablehook; all is closed."""
+    told = []
+    monkeypatch.setattr("sys.unraisablehook", lambda info: told.append(str(info.exc_value)))
+    loop = loop_factory()
+    pairs = [tcp_pair() for _ in range(3)]
+    transports = []
+
+    class Plain(asyncio.Protocol):
+        pass
+
+    for ours, _ in pairs:
+        transports.append(loop.run_until_complete(loop.create_connection(Plain, sock=ours)))
+    del ours
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loop.close()
+        assert loop.is_closed()
+        transports.clear()
+        peers = [pairs.pop()[1] for _ in range(3)]
+        gc.collect()
+    assert len([text for text in told if text.startswith("unclosed transport")]) == 3
+    for peer in peers:
+        assert peer.recv(1) == b""
+        peer.close()
 
 
 def test_use_after_the_loops_end(new_loop):
@@ -239,10 +267,10 @@ def test_use_after_the_loops_end(new_loop):
         return await loop.create_connection(Recorder, sock=ours)
 
     transport, _ = loop.run_until_complete(connect())
-    loop.close()
+    with resource_warnings():
+        loop.close()
     repr(transport)
     assert transport.get_extra_info("peername") == peer.getsockname()
-    assert not transport.is_closing()
     for action in (transport.pause_reading, transport.abort):
         try:
             action()
