@@ -60,6 +60,7 @@ def test_every_way_to_fail_is_seen(tmp_path):
     # What comes after a test that dies or hangs is run all the same, by another worker.
     assert bad["deadly_suite.Deadly.test_a_passes"]["outcome"] == "passed"
     assert bad["deadly_suite.Deadly.test_e_passes"]["outcome"] == "passed"
+    assert bad["steady_suite.Steady.test_skipped_by_decorator"]["outcome"] == "skipped"
     # The stacks say where it hung.
     assert "threading.py" in bad["deadly_suite.Deadly.test_d_hangs_on_bad"]["detail"]
     assert "test_d_hangs_on_bad" in bad["deadly_suite.Deadly.test_d_hangs_on_bad"]["detail"]

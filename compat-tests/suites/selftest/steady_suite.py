@@ -35,6 +35,10 @@ class Steady(unittest.TestCase):
     def test_skipped_on_both(self):
         self.skipTest("nowhere")
 
+    @unittest.skip("by its decorator")
+    def test_skipped_by_decorator(self):
+        self.fail("not skipped")
+
     def test_a_sub_test_fails_on_bad(self):
         for number in range(3):
             with self.subTest(number=number):
