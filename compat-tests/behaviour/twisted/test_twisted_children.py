@@ -348,6 +348,34 @@ def test_children_are_reaped_without_pidfds(told):
     )
 
 
+def test_sigchld_is_given_back_however_the_reactor_ends(told):
+    assert (
+        told(
+            "interloop",
+            """
+        import asyncio, interloop
+        from interloop.twisted import life
+        life.HAS_PIDFDS = False
+        before = signal.getsignal(signal.SIGCHLD)
+
+        async def main(end):
+            print(signal.getsignal(signal.SIGCHLD) == before, end=" ")
+            end()
+        loop = interloop.new_event_loop()
+        for end in reactor.crash, reactor.stop, lambda: None:
+            interloop.run(main(end))
+            print(signal.getsignal(signal.SIGCHLD) == before)
+        # Closed while a trigger waits for what will not come.
+        reactor.addSystemEventTrigger("before", "shutdown", Deferred)
+        loop.run_until_complete(main(lambda: None))
+        loop.close()
+        print(signal.getsignal(signal.SIGCHLD) == before)
+        """,
+        )
+        == ["False True"] * 4
+    )
+
+
 def test_children_move_from_loop_to_loop(told):
     assert told(
         "interloop",

@@ -96,10 +96,13 @@ class Life:
 
     def crashed(self) -> None:
         """For `reactor.crash()`: stop the loop if it is the reactor that runs it."""
-        loop = self._reactor._asyncioEventloop
+        reactor = self._reactor
+        loop = reactor._asyncioEventloop
         if self._owns:
             loop.stop()
-        elif self.joined:
+        else:
+            reactor._signals.uninstall()
+        if self.joined:
             self.joined = False
             self._over = weakref.ref(loop)
         if self._end is not None and not self._end.done():
@@ -200,12 +203,8 @@ class Life:
         reactor._justStopped = False
         self._fired = True
         if not self._owns:
-            reactor.addSystemEventTrigger("after", "shutdown", self._shut)
+            reactor.addSystemEventTrigger("after", "shutdown", self._rearm)
         reactor.fireSystemEvent("shutdown")
-
-    def _shut(self) -> None:
-        self._reactor._signals.uninstall()
-        self._rearm()
 
     def _rearm(self) -> None:
         """Make the reactor that has stopped one that can be started."""
