@@ -118,7 +118,7 @@ def test_help_tells_of_every_target():
 def test_a_program_in_the_readme_runs(number, tmp_path):
     """Each ends by itself, says what the comments behind its prints say, and complains of nothing."""
     program = blocks(text_of("README.md"), "python")[number]
-    expected = re.findall(r"#> (.*)", program)
+    expected = re.findall(r"# prints: (.*)", program)
     assert expected, "a program that shows nothing proves nothing"
     file = tmp_path / "program.py"
     file.write_text(program)
