@@ -104,15 +104,19 @@ class ServerLoad:
         for server in running.values():
             command += ["--connect", server.address, "--server-pid", str(server.pid)]
         command += ["--connections", str(self.connections), "--size", str(self.size)]
-        command += ["--slices", str(settings.slices), "--seconds", str(settings.slice_seconds)]
+        # With many connections a slice is long, by its number of requests: fewer of them will do.
+        slices = settings.slices
+        if self.connections > 100:
+            slices = min(slices, max(8, slices // 6))
+        command += ["--slices", str(slices), "--seconds", str(settings.slice_seconds)]
         # A slice starts and ends empty: several rounds of all connections, or it is all edges.
         command += ["--requests", str(3 * self.connections), "--warmup", str(settings.warmup)]
         command += ["--rest", str(settings.rest), *expand(self.load_arguments, settings)]
         if settings.spin:
             command.append("--spin")
-        slowest = settings.slices * max(settings.slice_seconds, self.connections * 0.004)
+        slowest = slices * max(settings.slice_seconds, self.connections * 0.004)
         limit = 60.0 + (slowest + settings.warmup) * 2 * len(running)
-        limit += settings.slices * settings.rest
+        limit += slices * settings.rest
         with Child(command, settings.load_core, settings.realtime) as load:
             answers = load.json_line(limit)["servers"]
         measured: Measured = {}
