@@ -56,6 +56,9 @@ pub struct Handle {
     inner: StateCell<Inner>,
     cancelled: Flag<bool>,
     core: Py<LoopCore>,
+    /// CPython 3.11 makes the instance dict before PyO3 has written the fields, and that can start the collector: it
+    /// then reads zeroed memory, in which this says so.
+    built: bool,
 }
 
 impl Handle {
@@ -71,6 +74,7 @@ impl Handle {
             inner: StateCell::new(Inner::build(core, callback, args, context)?),
             cancelled: Flag::new(false),
             core: core.clone().unbind(),
+            built: true,
         })
     }
 
@@ -101,6 +105,7 @@ impl Handle {
                     inner: StateCell::new(inner),
                     cancelled: Flag::new(false),
                     core: core.clone().unbind(),
+                    built: true,
                 },
             ),
         }
@@ -344,6 +349,9 @@ impl Handle {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.built {
+            return Ok(());
+        }
         visit.call(&self.core)?;
         self.inner
             .try_with(|inner| {

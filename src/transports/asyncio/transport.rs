@@ -61,6 +61,8 @@ pub struct StreamTransport {
     eof: Flag<bool>,
     /// How large reads have been lately: the largest, slowly forgotten.
     lately: Flag<u32>,
+    /// See `Handle`: false while CPython 3.11 makes the instance dict.
+    built: bool,
     /// How many writes came after the connection was lost.
     lost_writes: Flag<u32>,
 }
@@ -104,6 +106,7 @@ impl StreamTransport {
                 fd: Flag::new(start.fd),
                 eof: Flag::new(false),
                 lately: Flag::new(0),
+                built: true,
                 lost_writes: Flag::new(0),
             },
         )?;
@@ -472,6 +475,9 @@ impl StreamTransport {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.built {
+            return Ok(());
+        }
         visit.call(&self.core)?;
         self.inner
             .try_with(|inner| {
