@@ -73,6 +73,8 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         # Tornado's tests that need the outside world look for it.
         "NO_NETWORK": "1",
+        # Seconds; 5 are too few on a loaded machine, and Tornado's own CI sets the same.
+        "ASYNC_TEST_TIMEOUT": "25",
     }
 
 
