@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import socket
+import sys
 
 import pytest
 from aio_support import BufferedRecorder, Recorder, polls, tcp_pair, unix_pair
@@ -165,6 +166,45 @@ def test_connections_do_not_share_changes(run):
         connection_made_values = seen[0::2]
         assert connection_made_values == ["unset"] * 3
         assert var.get() == "unset"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            "connection_made",
+            marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="since 3.12, as point 5"),
+        ),
+        "data_received",
+        "eof_received",
+    ],
+)
+def test_exception_handler(run, name):
+    """Points 5 and 30: what a failing callback saw, the exception handler sees."""
+
+    async def connect(sock):
+        var.set("connecting")
+        return await asyncio.get_running_loop().create_connection(
+            lambda: Recorder(**{name: fail}), sock=sock
+        )
+
+    def fail(protocol):
+        raise LookupError
+
+    async def main():
+        seen = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: seen.append((var.get(), type(context["exception"])))
+        )
+        ours, peer = tcp_pair()
+        _, protocol = await asyncio.create_task(connect(ours))
+        var.set("elsewhere")
+        peer.send(b"hello")
+        peer.close()
+        await protocol.lost
+        assert seen == [("connecting", LookupError)]
 
     run(main)
 

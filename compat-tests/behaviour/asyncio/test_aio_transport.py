@@ -169,6 +169,7 @@ def test_transport_socket(run, make_pair):
     async def main():
         async with connected(make_pair) as (transport, _protocol, _peer):
             sock = transport.get_extra_info("socket")
+            assert transport.get_extra_info("socket") is sock
             assert type(sock) is asyncio.trsock.TransportSocket
             assert sock.fileno() >= 0 and sock.type == socket.SOCK_STREAM
             assert sock.family == (socket.AF_INET if make_pair is tcp_pair else socket.AF_UNIX)
