@@ -105,12 +105,10 @@ class ServerLoad:
             command += ["--connect", server.address, "--server-pid", str(server.pid)]
         command += ["--connections", str(self.connections), "--size", str(self.size)]
         # With many connections a slice is long, by its number of requests: fewer of them will do.
-        slices = settings.slices
-        if self.connections > 100:
-            slices = min(slices, max(8, slices // 6))
+        slices = settings.slices if self.connections <= 100 else (settings.slices + 1) // 2
         command += ["--slices", str(slices), "--seconds", str(settings.slice_seconds)]
-        # A slice starts and ends empty: several rounds of all connections, or it is all edges.
-        command += ["--requests", str(3 * self.connections), "--warmup", str(settings.warmup)]
+        # That many before no more are begun: with those still under way a slice has twice as many.
+        command += ["--requests", str(self.connections), "--warmup", str(settings.warmup)]
         command += ["--rest", str(settings.rest), *expand(self.load_arguments, settings)]
         if settings.spin:
             command.append("--spin")

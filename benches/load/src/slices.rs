@@ -59,12 +59,14 @@ pub fn run<W: Workload>(
     let mut loads = options.servers.iter().map(connect).collect::<io::Result<Vec<_>>>()?;
     let mut slices: Vec<Vec<Slice>> = loads.iter().map(|_| Vec::new()).collect();
 
-    let warm =
-        if options.warmup > 0.0 { (options.warmup / options.seconds.max(0.01)).ceil() as usize } else { 0 };
-    for number in 0..warm + options.slices {
-        if number == warm {
-            loads.iter_mut().for_each(|load| load.latency().clear());
+    for (load, server) in loads.iter_mut().zip(&options.servers) {
+        let warm = sys::now() + (options.warmup * 1e9) as u64;
+        while sys::now() < warm && load.errors().count == 0 {
+            measure(load, server, options)?;
         }
+        load.latency().clear();
+    }
+    for number in 0..options.slices {
         std::thread::sleep(Duration::from_secs_f64(options.rest));
         for position in 0..loads.len() {
             // Forwards and backwards: whom a server runs after is the same for all on the average.
@@ -73,10 +75,7 @@ pub fn run<W: Workload>(
             if loads[index].errors().count > 0 {
                 continue;
             }
-            let slice = measure(&mut loads[index], &options.servers[index], options)?;
-            if number >= warm {
-                slices[index].push(slice);
-            }
+            slices[index].push(measure(&mut loads[index], &options.servers[index], options)?);
         }
     }
     report::print(mode, options, &mut loads, &slices);
