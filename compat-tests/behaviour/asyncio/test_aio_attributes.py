@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 import socket
 import threading
 
 import pytest
-from aio_support import Recorder, tcp_pair, turns
+from aio_support import Recorder, connected, turns, unix_pair
 
 
 def test_is_an_event_loop(new_loop):
@@ -247,19 +248,35 @@ def test_slots_of_the_loop_are_writable(new_loop):
         assert getattr(loop, name) is not patched
 
 
-def test_unused_transports_pair(new_loop):
-    """A transport's loop is the loop."""
+def test_selector(new_loop):
+    """Point 15: others look into `_selector` for what is watched, and Twisted's asyncioreactor unregisters there."""
     loop = new_loop()
+    one, other = unix_pair()
+    with one, other:
+        loop.add_reader(one, print)
+        loop.add_writer(one, print)
+        for given in (one, one.fileno()):
+            key = loop._selector.get_key(given)
+            assert key.fd == one.fileno()
+            assert key.events == selectors.EVENT_READ | selectors.EVENT_WRITE
+        assert loop._selector.get_map()[one.fileno()].fd == one.fileno()
+        loop.remove_writer(one)
+        assert loop._selector.get_key(one).events == selectors.EVENT_READ
+        loop._selector.unregister(one)
+        assert loop.remove_reader(one) is False
+        with pytest.raises(KeyError):
+            loop._selector.get_key(one)
+
+
+def test_transports_do_not_pass_for_uvloops(run):
+    """Point 14: aiohttp tells uvloop's transports by their class's module, and works around them."""
 
     async def main():
-        one, other = tcp_pair()
-        with other:
-            transport, protocol = await loop.create_connection(Recorder, sock=one)
-            assert transport._loop is loop
-            transport.close()
-            await protocol.lost
+        async with connected() as (transport, _protocol, _peer):
+            assert not type(transport).__module__.startswith("uvloop")
+            assert transport._loop is asyncio.get_running_loop()
 
-    loop.run_until_complete(main())
+    run(main)
 
 
 @pytest.mark.parametrize("method", ["get_debug", "is_running", "is_closed", "time"])
