@@ -106,6 +106,7 @@ class ServerLoad:
         command += ["--connections", str(self.connections), "--size", str(self.size)]
         # With many connections a slice is long, by its number of requests: fewer of them will do.
         slices = settings.slices if self.connections <= 100 else (settings.slices + 1) // 2
+        slices = max(2, slices // (1 + self.connections * self.size // (16 << 20)))
         command += ["--slices", str(slices), "--seconds", str(settings.slice_seconds)]
         # That many before no more are begun: with those still under way a slice has twice as many.
         command += ["--requests", str(self.connections), "--warmup", str(settings.warmup)]
