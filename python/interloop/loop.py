@@ -20,16 +20,20 @@ from collections.abc import Callable
 from typing import Any
 
 from interloop._core import LoopCore, StreamTransport
-from interloop._loop import fork, lifecycle
+
+# `native` is for the extension, which looks it up when something goes wrong: too late to read a file when the process
+# is out of descriptors.
+from interloop._loop import fork, lifecycle, native  # noqa: F401
 from interloop._loop.selector import SelectorView
 from interloop._loop.signals import Wakeup
+from interloop._loop.stock import StockLoop
 
 __all__ = ("Loop", "new_event_loop")
 
 _Factory = Callable[[], asyncio.BaseProtocol]
 
 
-class Loop(LoopCore, asyncio.SelectorEventLoop):
+class Loop(LoopCore, StockLoop):
     """An asyncio event loop whose turn, timers, watchers and TCP and Unix streams are native.
 
     Make one with `interloop.run`, `asyncio.Runner(loop_factory=interloop.Loop)` or by calling it. Like
@@ -126,7 +130,9 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
             self._wakeup.retake()
         return self._wakeup
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Callable[..., object], *args: Any
+    ) -> None:
         """Call `callback(*args)` in the loop when the signal arrives. The main thread only.
 
         Errors: TypeError for a coroutine function or what is no int, ValueError for what is no signal,
@@ -212,7 +218,9 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = sslproto.SSLProtocol(
+        # The published types are narrower than the constructor: no waiter, and fractions of seconds, are fine.
+        make_protocol: Callable[..., Any] = sslproto.SSLProtocol
+        ssl_protocol = make_protocol(
             self,
             protocol,
             sslcontext,
@@ -242,7 +250,8 @@ class Loop(LoopCore, asyncio.SelectorEventLoop):
         if sslcontext is not None:
 
             def factory() -> asyncio.BaseProtocol:
-                return sslproto.SSLProtocol(
+                make_protocol: Callable[..., asyncio.BaseProtocol] = sslproto.SSLProtocol
+                return make_protocol(
                     self,
                     protocol_factory(),
                     sslcontext,

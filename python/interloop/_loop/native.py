@@ -11,13 +11,26 @@ import socket
 import sys
 import warnings
 from asyncio import base_events, constants, format_helpers, selector_events, trsock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     import traceback
 
     from interloop._core import Handle, StreamTransport, TimerHandle
-    from interloop.loop import Loop
+
+
+class _Loop(Protocol):
+    """What is asked of the loop here."""
+
+    slow_callback_duration: float
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None: ...
+    def _pause_listening(self, sock: socket.socket, seconds: float) -> None: ...
+
+
+# Untyped: the names read from them are not published.
+_base_events: Any = base_events
+_selector_events: Any = selector_events
 
 BYTES_LIKE = (bytes, bytearray, memoryview)
 
@@ -38,7 +51,7 @@ def report_callback(handle: Handle | TimerHandle, exception: BaseException) -> N
 
 
 def report_protocol(
-    loop: Loop, transport: StreamTransport, exception: BaseException, callback: Any, argument: Any
+    loop: _Loop, transport: StreamTransport, exception: BaseException, callback: Any, argument: Any
 ) -> None:
     """`connection_made` or `connection_lost` raised: stock runs them as callbacks and says so."""
     source = format_helpers._format_callback_source(callback, (argument,))
@@ -46,7 +59,7 @@ def report_protocol(
         {
             "message": f"Exception in callback {source}",
             "exception": exception,
-            "handle": asyncio.Handle(callback, (argument,), loop),
+            "handle": asyncio.Handle(callback, (argument,), cast(asyncio.AbstractEventLoop, loop)),
             "transport": transport,
             "protocol": transport.get_protocol(),
         }
@@ -58,7 +71,7 @@ def report_fatal(transport: StreamTransport, exception: BaseException, message: 
     loop = transport._loop
     if isinstance(exception, OSError):
         if loop.get_debug():
-            selector_events.logger.debug("%r: %s", transport, message, exc_info=exception)
+            _selector_events.logger.debug("%r: %s", transport, message, exc_info=exception)
         return
     report_transport(transport, exception, message)
 
@@ -76,7 +89,7 @@ def report_transport(transport: StreamTransport, exception: BaseException, messa
 
 
 def report_accept(
-    loop: Loop, exception: BaseException, message: str, sock: socket.socket | None
+    loop: _Loop, exception: BaseException, message: str, sock: socket.socket | None
 ) -> None:
     """A connection could not be accepted. Out of resources: stop, and start again in a second."""
     context: dict[str, Any] = {"message": message, "exception": exception}
@@ -86,16 +99,16 @@ def report_accept(
     loop.call_exception_handler(context)
 
 
-def report_slow(loop: Loop, what: Any, seconds: float) -> None:
+def report_slow(loop: _Loop, what: Any, seconds: float) -> None:
     """Debug mode: a callback or an I/O event took long. anyio filters on exactly this format string."""
     if seconds >= loop.slow_callback_duration:
         shown = repr(what) if what is None else _describe(what)
-        base_events.logger.warning("Executing %s took %.3f seconds", shown, seconds)
+        _base_events.logger.warning("Executing %s took %.3f seconds", shown, seconds)
 
 
 def _describe(what: Any) -> str:
     if isinstance(what, asyncio.Handle):
-        return str(base_events._format_handle(what))
+        return str(_base_events._format_handle(what))
     return f"I/O of {what!r}"
 
 
@@ -140,7 +153,7 @@ def transport_extra(sock: socket.socket | None, sockname: Any, peername: Any) ->
 def warn_write(count: int) -> None:
     """Writes go on after the connection was lost: stock warns from the fifth on."""
     if count >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-        selector_events.logger.warning("socket.send() raised exception.")
+        _selector_events.logger.warning("socket.send() raised exception.")
 
 
 def warn_unclosed(transport: StreamTransport) -> None:
