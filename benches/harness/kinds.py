@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +96,12 @@ class ServerLoad:
                 except MeasureError as error:
                     measured[contestant.name] = error
             if running:
-                measured |= self._load(running, settings)
+                try:
+                    measured |= self._load(running, settings)
+                except MeasureError as error:
+                    # The load generator's own failure is nobody's in particular: none has a figure.
+                    measured |= dict.fromkeys(running, error)
+            _finish(running, measured)
         return measured
 
     def _load(self, running: dict[str, RunningServer], settings: Settings) -> Measured:
@@ -118,6 +123,7 @@ class ServerLoad:
         limit += slices * settings.rest
         with Child(command, settings.load_core, settings.realtime) as load:
             answers = load.json_line(limit)["servers"]
+            load.finish()
         measured: Measured = {}
         for (name, server), found in zip(running.items(), answers, strict=True):
             if found["errors"]:
@@ -210,8 +216,9 @@ class TimedProgram:
                     except MeasureError as error:
                         measured[name] = error
                         del running[name]
-        for name in running:
-            measured[name] = self._sample(facts[name], answers[name], without_gc[name])
+            for name in running:
+                measured[name] = self._sample(facts[name], answers[name], without_gc[name])
+            _finish(running, measured)
         return measured
 
     def _start(self, contestant: Contestant, settings: Settings) -> Child:
@@ -284,10 +291,13 @@ class IdleMemory:
                     after = resident(server.pid)
                     load.close_stdin()
                     lost = load.json_line(30.0)["lost"]
+                    load.finish()
                 if lost:
                     raise MeasureError(f"the server dropped {lost} of {wanted} idle connections")
                 server.wait_for_connections(1)
                 emptied = resident(server.pid)
+                first.finish()
+            server.finish()
         columns = {
             "before MiB": before / 2**20,
             "with MiB": after / 2**20,
@@ -295,6 +305,16 @@ class IdleMemory:
         }
         raw = {"connections": wanted, "server": facts}
         return Sample(((after - before) / wanted,), frozenset(), columns, raw)
+
+
+def _finish(running: Mapping[str, Child], measured: Measured) -> None:
+    """End all of them. One that ends badly has no figure, unless it has an older failure."""
+    for name, child in running.items():
+        try:
+            child.finish()
+        except MeasureError as error:
+            if not isinstance(measured.get(name), MeasureError):
+                measured[name] = error
 
 
 def resident(pid: int) -> int:

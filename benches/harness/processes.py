@@ -98,17 +98,14 @@ class Child:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            if kind is None:
-                self.finish()
-        finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
-            assert self.process.stdin is not None and self.process.stdout is not None
-            self.process.stdin.close()
-            self.process.stdout.close()
-            self._errors.close()
+        """Whatever happened, it is gone afterwards. Whether it ended well, `finish` asks."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self._errors.close()
 
     @property
     def pid(self) -> int:
@@ -155,7 +152,7 @@ class Child:
         self.process.stdin.close()
 
     def finish(self) -> None:
-        """Close its stdin and wait for a clean end."""
+        """Close its stdin and wait for its end. MeasureError if that is not a clean one."""
         self.close_stdin()
         try:
             self.process.wait(STOP_TIMEOUT)

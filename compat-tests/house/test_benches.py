@@ -101,21 +101,46 @@ def test_a_contestant_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     }
 
 
-def test_a_contestant_that_fails_is_named_and_disturbs_no_other(tmp_path: Path) -> None:
-    """It imports, passes the probe, and breaks when it is measured."""
+# Each passes the probe, which has no arguments, and breaks when it is measured.
+BROKEN = {
+    "broken at once": "    if len(sys.argv) > 1: raise RuntimeError('broken at once')\n",
+    "broken at the end": "    if len(sys.argv) > 1: atexit.register(sys.stderr.write, 'broken at the end')\n",
+    "is not JSON": "    if len(sys.argv) > 1: print('hello\\nhello')\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("case_name", "reason"),
+    [
+        *(
+            (name, "broken at once")
+            for name in ("tcp/1KiB-10", "micro/call_soon", "memory/idle-1000")
+        ),
+        *(
+            (name, "broken at the end")
+            for name in ("tcp/1KiB-10", "micro/call_soon", "memory/idle-1000")
+        ),
+        # A server's first line is its address: only the others speak JSON from the start.
+        ("micro/call_soon", "is not JSON"),
+    ],
+)
+def test_a_contestant_that_fails_is_named_and_disturbs_no_other(
+    tmp_path: Path, case_name: str, reason: str
+) -> None:
     (tmp_path / "uvloop.py").write_text(
-        "import asyncio, sys\n"
-        "def new_event_loop():\n"
-        "    if len(sys.argv) > 1: raise RuntimeError('broken on purpose')\n"
-        "    return asyncio.SelectorEventLoop()\n"
+        "import asyncio, atexit, sys\n"
+        "def new_event_loop():\n" + BROKEN[reason] + "    return asyncio.SelectorEventLoop()\n"
     )
     file = tmp_path / "found.json"
-    done = bench("--quick", "--only", "tcp/1KiB-10", "--json", os.fspath(file), path=tmp_path)
-    assert done.returncode == 1
-    assert "broken on purpose" in done.stdout
-    (case,) = json.loads(file.read_text())["suites"][0]["cases"]
+    done = bench("--quick", "--only", case_name, "--json", os.fspath(file), path=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert reason in done.stdout
+    (suite,) = json.loads(file.read_text())["suites"]
+    (case,) = suite["cases"]
     assert list(case["errors"]) == ["uvloop"]
-    assert [figure["contestant"] for figure in case["figures"]] == ["interloop", "stock", "floor"]
+    others = [name for name in suite["contestants"] if name != "uvloop"]
+    assert others[:2] == ["interloop", "stock"]
+    assert [figure["contestant"] for figure in case["figures"]] == others
 
 
 @pytest.mark.parametrize("arguments", [("--only", "no-such-suite"), ("--contestants", "nobody")])
