@@ -11,7 +11,11 @@ import subprocess
 import sys
 import threading
 
-LOOPS = {"stock": "asyncio.SelectorEventLoop", "interloop": "interloop.new_event_loop", "uvloop": "uvloop.new_event_loop"}
+LOOPS = {
+    "stock": "asyncio.SelectorEventLoop",
+    "interloop": "interloop.new_event_loop",
+    "uvloop": "uvloop.new_event_loop",
+}
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

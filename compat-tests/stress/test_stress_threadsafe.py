@@ -123,6 +123,27 @@ def test_own_thread_keeps_its_order_with_call_soon(loop):
     assert seen == list(range(10_000))
 
 
+def test_a_call_from_a_thread_stays_before_one_that_knows_of_it(loop):
+    """There is one queue: a callback that a thread asked for comes before one that was asked for after that."""
+    seen = []
+
+    def callback():
+        with threads(lambda: loop.call_soon_threadsafe(seen.append, "thread's")):
+            pass
+        loop.call_soon(seen.append, "loop's")
+
+    loop.call_soon(callback)
+    turn(loop, 2)
+    assert seen == ["thread's", "loop's"]
+
+    seen.clear()
+    with threads(lambda: loop.call_soon_threadsafe(seen.append, "thread's")):
+        pass
+    loop.call_soon(seen.append, "own")
+    turn(loop)
+    assert seen == ["thread's", "own"]
+
+
 def test_loop_that_is_never_idle_runs_them_too(loop):
     """Calls from outside get their turn although the ready queue never empties."""
     answers = []
@@ -137,7 +158,9 @@ def test_loop_that_is_never_idle_runs_them_too(loop):
         answered = threading.Lock()
         answered.acquire()
         for number in range(1000):
-            loop.call_soon_threadsafe(lambda number=number: (answers.append(number), answered.release()))
+            loop.call_soon_threadsafe(
+                lambda number=number: (answers.append(number), answered.release())
+            )
             answered.acquire()
 
     loop.call_soon(spin)
@@ -219,7 +242,9 @@ def test_futures_completed_by_threads(loop):
 
     async def main():
         for _ in range(100):
-            results = await asyncio.gather(*(loop.run_in_executor(None, int, n) for n in range(100)))
+            results = await asyncio.gather(
+                *(loop.run_in_executor(None, int, n) for n in range(100))
+            )
             assert results == list(range(100))
         await loop.shutdown_default_executor()
 

@@ -126,7 +126,9 @@ def test_random_operations_while_they_fire(loop, seed):
         if done < OPERATIONS:
             loop.call_soon(drive)
         else:
-            loop.call_at(max([loop.time(), *(when for when, _ in timers.live.values())]) + 0.001, loop.stop)
+            loop.call_at(
+                max([loop.time(), *(when for when, _ in timers.live.values())]) + 0.001, loop.stop
+            )
 
     fire = timers.fire
 
@@ -261,7 +263,9 @@ class TestReschedule:
         now = loop.time()
 
         def first():
-            seen.append((second._scheduled, second._reschedule(now + 3600), second.when() == now - 1))
+            seen.append(
+                (second._scheduled, second._reschedule(now + 3600), second.when() == now - 1)
+            )
             third.cancel()
 
         loop.call_at(now - 2, first)
@@ -284,7 +288,9 @@ class TestReschedule:
     def test_by_its_own_callback(self, loop):
         """It is running: that is no longer waiting."""
         answers = []
-        handle = loop.call_at(loop.time() - 1, lambda: answers.append(handle._reschedule(loop.time() + 1)))
+        handle = loop.call_at(
+            loop.time() - 1, lambda: answers.append(handle._reschedule(loop.time() + 1))
+        )
         turn(loop, 2)
         assert answers == [False]
         assert list(loop._scheduled) == []

@@ -143,13 +143,17 @@ class Storm:
     def remove_reader(self, index: int) -> None:
         slot = self.slots[index]
         if self.loop.remove_reader(slot.ours) is not (slot.reader is not None):
-            self.wrong.append(f"remove_reader of slot {index}, reader {slot.reader}, was answered wrongly")
+            self.wrong.append(
+                f"remove_reader of slot {index}, reader {slot.reader}, was answered wrongly"
+            )
         slot.reader = None
 
     def remove_writer(self, index: int) -> None:
         slot = self.slots[index]
         if self.loop.remove_writer(slot.ours) is not (slot.writer is not None):
-            self.wrong.append(f"remove_writer of slot {index}, writer {slot.writer}, was answered wrongly")
+            self.wrong.append(
+                f"remove_writer of slot {index}, writer {slot.writer}, was answered wrongly"
+            )
         slot.writer = None
 
     def reopen(self, index: int) -> None:
