@@ -8,6 +8,7 @@ import sys
 from typing import Any, NamedTuple
 
 import tornado.ioloop
+
 from interloop import Loop, new_event_loop
 from interloop.tornado.ioloop import IOLoop, MainIOLoop
 

@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from interloop import Loop, new_event_loop
 from tornado.platform.asyncio import AsyncIOLoop, AsyncIOMainLoop
+
+from interloop import Loop, new_event_loop
 
 if TYPE_CHECKING:
     from tornado.ioloop import _Selectable
