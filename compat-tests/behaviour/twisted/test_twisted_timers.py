@@ -20,12 +20,13 @@ from interloop.twisted import Reactor
 
 def test_calls_are_made_by_time_and_then_by_insertion(reactor):
     made = []
-    reactor.callLater(0.02, made.append, "later")
+    # Far enough apart for no pause between two lines to change the order.
+    reactor.callLater(0.3, made.append, "later")
     reactor.callLater(0.01, made.append, "soon")
     for number in range(5):
         reactor.callLater(0, made.append, number)
-    reactor.callLater(0.02, made.append, "later too")
-    reactor.callLater(0.03, reactor.stop)
+    reactor.callLater(0.3, made.append, "later too")
+    reactor.callLater(0.3, reactor.stop)
     run(reactor)
     assert made == [0, 1, 2, 3, 4, "soon", "later", "later too"]
 
