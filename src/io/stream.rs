@@ -223,6 +223,11 @@ impl Driver for Stream {
         Some(&self.face.object)
     }
 
+    fn abandon(&self, py: Python<'_>) -> Option<PyResult<()>> {
+        let owner = self.owner.as_ref()?.bind(py);
+        Some(owner.call_method0(pyo3::intern!(py, "close")).map(drop))
+    }
+
     fn visit(&self, visitor: &mut dyn FnMut(&Py<PyAny>)) {
         visitor(&self.face.object);
         if let Some(owner) = &self.owner {

@@ -164,7 +164,6 @@ impl LoopCore {
         });
         drop((ready, timers, flush));
         while core.remote.pop().is_some() {}
-        let mut result = Ok(());
         loop {
             let next = core.state.with(py, |state, _| {
                 let key = state.sources.iter().next().map(|(key, _)| key)?;
@@ -174,13 +173,17 @@ impl LoopCore {
                 None => break,
                 Some(Source::Watcher(watcher)) => watcher.cancel(py),
                 Some(Source::Driver(driver)) => {
-                    // Warnings can be errors: the first leaves when everything is released.
+                    // Told in a place where nobody can catch it, as by stock's destructor: a warning that is an
+                    // error must not keep the rest open.
                     if let Some(face) = driver.face()
                         && let Err(error) = names::WARN_UNCLOSED
                             .get(py)
                             .and_then(|warn| warn.call1((face.clone_ref(py),)))
                     {
-                        result = result.and(Err(error));
+                        error.write_unraisable(py, Some(face.bind(py)));
+                    }
+                    if let Some(Err(error)) = driver.abandon(py) {
+                        error.write_unraisable(py, driver.face().map(|face| face.bind(py)));
                     }
                     drop(driver);
                 }
@@ -190,7 +193,7 @@ impl LoopCore {
         let poller = core.poller.with(py, |poller, _| poller.take());
         drop((kernel, poller));
         core.scratch.with(py, |scratch, _| scratch.take());
-        result
+        Ok(())
     }
 
     #[getter]

@@ -42,6 +42,11 @@ pub trait Driver: Any + Send {
     /// The Python object that stands for it: for error texts and `_ensure_fd_no_transport`.
     fn face(&self) -> Option<&Py<PyAny>>;
 
+    /// The loop is closed with it in there: closes the Python object that owns the descriptor, if one does.
+    fn abandon(&self, _py: Python<'_>) -> Option<PyResult<()>> {
+        None
+    }
+
     /// Visits every Python object it holds, for the garbage collector.
     fn visit(&self, visitor: &mut dyn FnMut(&Py<PyAny>));
 }

@@ -158,4 +158,5 @@ def warn_write(count: int) -> None:
 
 def warn_unclosed(transport: StreamTransport) -> None:
     """A loop was closed with a transport open."""
-    warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport)
+    # Without source=: the warning would keep the transport alive.
+    warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, stacklevel=2)
