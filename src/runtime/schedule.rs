@@ -7,6 +7,7 @@ use pyo3::types::{PyList, PyTuple};
 use super::LoopCore;
 use super::handle::{Handle, TimerHandle};
 use super::state::Item;
+use super::turn;
 use crate::py::{errors, threads};
 use crate::sys::clock;
 
@@ -27,7 +28,12 @@ impl LoopCore {
     }
 
     /// Queues an item behind everything that is ready.
+    #[inline]
     pub fn push(&self, py: Python<'_>, item: Item) {
+        // What other threads sent before comes before: the caller may know of it.
+        if !self.remote.is_empty() {
+            turn::take_remote(py, self);
+        }
         self.state.with(py, |state, _| state.ready.push_back(item));
     }
 

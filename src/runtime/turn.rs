@@ -157,7 +157,7 @@ fn take_events(py: Python<'_>, core: &LoopCore, poller: &Poller) -> bool {
 }
 
 /// Queues what other threads sent, as much as was there when it looked: senders cannot keep the turn for ever.
-fn take_remote(py: Python<'_>, core: &LoopCore) {
+pub(super) fn take_remote(py: Python<'_>, core: &LoopCore) {
     if core.remote.is_empty() {
         return;
     }

@@ -12,7 +12,7 @@ use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
 use crate::io::stream;
 use crate::proto::marks::Pressure;
 use crate::py::bytes::Unseen;
-use crate::py::{bytes, errors, names};
+use crate::py::{bytes, call, errors, names};
 
 /// The sink of every [`StreamTransport`].
 pub struct AsyncioSink;
@@ -27,9 +27,16 @@ fn fatal(transport: &Bound<'_, StreamTransport>, error: PyErr, message: &str) ->
     if errors::is_fatal(py, &error) {
         return Err(error);
     }
-    names::REPORT_FATAL
+    // The handler runs in the transport's context, as the callback did.
+    let target = transport.get().target(py);
+    let entered = target
+        .as_ref()
+        .and_then(|target| call::enter(&target.context));
+    let reported = names::REPORT_FATAL
         .get(py)?
-        .call1((transport, error.clone_ref(py), message))?;
+        .call1((transport, error.clone_ref(py), message));
+    drop(entered);
+    reported?;
     let core = transport.get().core().bind(py);
     stream::abort(core, transport.get().key(), Some(error));
     Ok(())
@@ -44,6 +51,7 @@ fn tell_made(stream: &Stream<'_, '_>, transport: &Bound<'_, StreamTransport>) ->
         Ok(()) => Ok(()),
         Err(error) if errors::is_fatal(py, &error) => Err(error),
         Err(error) => {
+            let _entered = call::enter(&target.context);
             names::REPORT_PROTOCOL.get(py)?.call1((
                 stream.core,
                 transport,

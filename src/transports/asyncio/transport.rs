@@ -191,6 +191,7 @@ impl StreamTransport {
             if errors::is_fatal(py, &error) {
                 result = Err(error);
             } else {
+                let _entered = call::enter(&target.context);
                 names::REPORT_PROTOCOL.get(py)?.call1((
                     self.core.bind(py),
                     slf,
