@@ -12,7 +12,7 @@ use super::state::{LoopState, Source};
 use crate::poll::{Key, Registrar};
 use crate::py::errors;
 use crate::sys::Fd;
-use crate::sys::level::Want;
+use crate::sys::level::{self, Want};
 
 /// A descriptor that Python code reads or writes itself.
 pub struct Watcher {
@@ -83,56 +83,58 @@ pub fn descriptor(object: &Bound<'_, PyAny>) -> PyResult<Fd> {
     }
 }
 
-/// Sets one side of the descriptor's watcher. Answers what was there before; on an error nothing has changed.
+/// What a new handle took the place of: the side's old one, and a watcher whose descriptor was closed without a word.
+type Displaced = (Option<Py<Handle>>, Option<Source>);
+
+/// Sets one side of the descriptor's watcher. On an error nothing has changed.
 fn set_side(
     state: &mut LoopState,
     fd: Fd,
     side: Side,
     handle: Py<Handle>,
-) -> Result<Option<Py<Handle>>, (io::Error, Py<Handle>)> {
-    let known = match state.key_of(fd) {
-        Some(key) if matches!(state.sources.get(key), Some(Source::Watcher(_))) => Some(key),
-        _ => None,
-    };
-    let key = match known {
-        Some(key) => key,
-        // Callers have refused descriptors of transports, so no old source can be in the way.
-        None => {
-            state
-                .insert(Source::Watcher(Watcher {
-                    fd,
-                    reader: None,
-                    writer: None,
-                }))
-                .0
+) -> Result<Displaced, (io::Error, Py<Handle>)> {
+    let mut displaced = None;
+    if let Some(key) = state.key_of(fd) {
+        let LoopState {
+            sources, kernel, ..
+        } = state;
+        if let (Some(Source::Watcher(watcher)), Some(kernel)) = (sources.get_mut(key), kernel) {
+            let mut want = watcher.want();
+            match side {
+                Side::Reader => want.readable = true,
+                Side::Writer => want.writable = true,
+            }
+            match kernel.registrar.narrow_level(fd, key, want) {
+                Ok(()) => return Ok((watcher.side(side).replace(handle), None)),
+                // The number names another file by now. A new key: the old file's entry may live on under a
+                // duplicate, and its events must not find the new watcher.
+                Err(error) if level::is_gone(&error) => displaced = state.remove(key),
+                Err(error) => return Err((error, handle)),
+            }
         }
+    }
+    let mut watcher = Watcher {
+        fd,
+        reader: None,
+        writer: None,
     };
-    let LoopState {
-        sources, kernel, ..
-    } = state;
-    let Some(Source::Watcher(watcher)) = sources.get_mut(key) else {
-        unreachable!("the key was just looked up or inserted");
-    };
-    let old = watcher.side(side).replace(handle);
-    let result = match kernel {
-        Some(kernel) => kernel
-            .registrar
-            .set_level(fd, key, watcher.want(), known.is_some()),
+    *watcher.side(side) = Some(handle);
+    let want = watcher.want();
+    let (key, none) = state.insert(Source::Watcher(watcher));
+    debug_assert!(none.is_none(), "callers refuse descriptors of transports");
+    let result = match &state.kernel {
+        Some(kernel) => kernel.registrar.set_level(fd, key, want, false),
         None => Err(io::Error::from(io::ErrorKind::NotConnected)),
     };
     match result {
-        Ok(()) => Ok(old),
-        Err(error) => {
-            let handle = std::mem::replace(watcher.side(side), old);
-            if known.is_none() {
-                let empty = state.remove(key);
-                debug_assert!(empty.is_some());
-            }
-            match handle {
+        Ok(()) => Ok((None, displaced)),
+        Err(error) => match state.remove(key) {
+            Some(Source::Watcher(mut watcher)) => match watcher.side(side).take() {
                 Some(handle) => Err((error, handle)),
                 None => unreachable!("the side was set above"),
-            }
-        }
+            },
+            _ => unreachable!("the watcher was inserted above"),
+        },
     }
 }
 
@@ -189,9 +191,12 @@ impl LoopCore {
             .state
             .with(py, |state, _| set_side(state, fd, side, kept))
         {
-            Ok(old) => {
+            Ok((old, closed)) => {
                 if let Some(old) = old {
                     cancel(py, &old);
+                }
+                if let Some(Source::Watcher(closed)) = closed {
+                    closed.cancel(py);
                 }
                 Ok(handle)
             }
