@@ -190,7 +190,9 @@ def test_transport_with_a_backlog_is_kept_by_the_loop(run):
 def test_abandoned_paused_transport_warns(run, loop_kind):
     """Not reading, nothing to write, and nobody holds it: "unclosed transport", and the descriptor is closed."""
     if loop_kind == "interloop":
-        pytest.skip("our loop holds every open transport, and warns when it is closed: the next test")
+        pytest.skip(
+            "our loop holds every open transport, and warns when it is closed: the next test"
+        )
 
     async def main():
         ours, peer = tcp_pair()
