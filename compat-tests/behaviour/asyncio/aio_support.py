@@ -231,6 +231,16 @@ async def connected(pair=tcp_pair, factory=Recorder, **hooks):
                 await protocol.lost
 
 
+async def connect_and_close(*args, **kwargs):
+    """Whom create_connection() with these arguments reaches; the connection is closed again."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_connection(Recorder, *args, **kwargs)
+    peername = transport.get_extra_info("peername")
+    transport.close()
+    await protocol.lost
+    return peername
+
+
 class ServerThread:
     """A blocking peer in a thread of its own, for what a loop must not be trusted with while it is under test.
 

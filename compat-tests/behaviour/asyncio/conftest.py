@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import pathlib
+import socket
 import sys
 
 import pytest
@@ -77,3 +78,31 @@ def no_fd_left(asyncio_log):
     gc.collect()
     left = {fd: what for fd, what in open_fds().items() if before.get(fd) != what}
     assert left == {}
+
+
+@pytest.fixture
+def pair():
+    """Two ends of a Unix connection, non-blocking."""
+    from aio_support import unix_pair
+
+    one, other = unix_pair()
+    with one, other:
+        yield one, other
+
+
+@pytest.fixture
+def listener():
+    """A blocking socket that listens on loopback, at a port of the kernel's choice."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
+
+
+@pytest.fixture
+def closed_ports():
+    """Two addresses nobody listens on: bound, so that nobody else gets them meanwhile."""
+    socks = [socket.socket(), socket.socket()]
+    for sock in socks:
+        sock.bind(("127.0.0.1", 0))
+    yield [sock.getsockname() for sock in socks]
+    for sock in socks:
+        sock.close()

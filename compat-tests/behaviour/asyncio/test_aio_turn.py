@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-from aio_support import tcp_pair, unix_pair
-
-
-@pytest.fixture
-def pair():
-    one, other = unix_pair()
-    with one, other:
-        yield one, other
+from aio_support import tcp_pair
 
 
 def test_every_turn_polls(run, pair):
