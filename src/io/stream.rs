@@ -233,6 +233,9 @@ impl Driver for Stream {
         if let Some(owner) = &self.owner {
             visitor(owner);
         }
+        if let Some(reason) = &self.reason {
+            visitor(reason.as_any());
+        }
         if let Some(layered) = &self.layer {
             layered.visit(visitor);
         }

@@ -7,4 +7,5 @@ pub mod cell;
 pub mod errors;
 pub mod names;
 pub mod objects;
+pub mod stock;
 pub mod threads;

@@ -24,3 +24,18 @@ pub fn is_ours_alone(object: &Bound<'_, PyAny>) -> bool {
             })
     }
 }
+
+/// `object.name = value` as `object.__setattr__` does it, or `del object.name`, for a class with a `__setattr__` of
+/// its own.
+pub fn generic_setattr(
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyAny>,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let value = value.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: live objects and the GIL; null for the value means deletion. A name that is no string is an error answer.
+    if unsafe { ffi::PyObject_GenericSetAttr(object.as_ptr(), name.as_ptr(), value) } < 0 {
+        return Err(PyErr::fetch(object.py()));
+    }
+    Ok(())
+}

@@ -3,15 +3,16 @@
 use std::mem::MaybeUninit;
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::handle::Handle;
 use super::state::{Kernel, LoopState, Source};
 use super::turn;
 use crate::poll::Poller;
 use crate::py::cell::{Flag, StateCell};
-use crate::py::{call, errors, names, threads};
+use crate::py::{call, errors, names, objects, threads};
 use crate::queue::remote::Remote;
 use crate::sys::clock;
 
@@ -30,6 +31,8 @@ pub struct LoopCore {
     pub(super) closed: Flag<bool>,
     pub(super) stopping: Flag<bool>,
     pub(super) debug: Flag<bool>,
+    /// A subclass or somebody who wrote to the instance has a `time` of its own.
+    own_clock: Flag<bool>,
     /// `threading.get_ident()` of the thread that runs the loop, 0 when none does.
     pub(super) thread: Flag<u64>,
 }
@@ -49,6 +52,15 @@ impl LoopCore {
         self.debug.get()
     }
 
+    /// The loop's time: `self.time()`, without the call where nobody replaced it. Errors: those of a replaced one.
+    #[inline]
+    pub fn now(slf: &Bound<'_, Self>) -> PyResult<f64> {
+        if !slf.get().own_clock.get() {
+            return Ok(clock::monotonic());
+        }
+        slf.call_method0(intern!(slf.py(), "time"))?.extract()
+    }
+
     /// Lends the kept receive buffer. A nested turn finds it lent and gets one of its own.
     pub fn take_scratch(&self, py: Python<'_>) -> Box<[MaybeUninit<u8>]> {
         self.scratch
@@ -65,12 +77,18 @@ impl LoopCore {
 #[pymethods]
 impl LoopCore {
     #[new]
+    #[classmethod]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(
-        py: Python<'_>,
+        class: &Bound<'_, PyType>,
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let py = class.py();
+        let time = intern!(py, "time");
+        let own_clock = !class
+            .getattr(time)?
+            .is(&py.get_type::<LoopCore>().getattr(time)?);
         let (poller, registrar, waker) =
             Poller::new().map_err(|error| errors::os_error(py, &error))?;
         Ok(LoopCore {
@@ -81,8 +99,26 @@ impl LoopCore {
             closed: Flag::new(false),
             stopping: Flag::new(false),
             debug: Flag::new(false),
+            own_clock: Flag::new(own_clock),
             thread: Flag::new(0),
         })
+    }
+
+    /// Notices a clock that is put on the instance, as programs and suites with a time of their own do.
+    fn __setattr__(
+        slf: &Bound<'_, Self>,
+        name: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        objects::generic_setattr(slf.as_any(), name, Some(value))?;
+        if name.eq(intern!(slf.py(), "time"))? {
+            slf.get().own_clock.set(true);
+        }
+        Ok(())
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        objects::generic_setattr(slf.as_any(), name, None)
     }
 
     /// A new `asyncio.Future` on this loop.

@@ -1,15 +1,13 @@
 //! Handles: what `call_soon` and `call_later` answer.
 
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::LoopCore;
 use crate::py::call::{self, Entered};
 use crate::py::cell::{Flag, StateCell};
-use crate::py::names::Imported;
 use crate::py::{errors, names, objects};
 use crate::queue::timers::TimerKey;
 
@@ -240,32 +238,6 @@ impl Drop for Handle {
     }
 }
 
-/// Finds what the native class lacks on the stock class at the time of the call, since suites patch it there.
-pub fn stock_attribute<'py>(
-    slf: &Bound<'py, PyAny>,
-    stock: &Imported,
-    name: &Bound<'py, PyString>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = slf.py();
-    let missing = || {
-        let class = slf.get_type();
-        PyAttributeError::new_err(format!("'{class}' object has no attribute '{name}'"))
-    };
-    let class = stock.get(py)?;
-    let found = class.getattr(name).map_err(|_| missing())?;
-    match found.getattr(pyo3::intern!(py, "__get__")) {
-        // A slot of the stock class does not fit our objects: that is a missing attribute too.
-        Ok(bind) => bind.call1((slf, class)).map_err(|error| {
-            if error.is_instance_of::<PyTypeError>(py) {
-                missing()
-            } else {
-                error
-            }
-        }),
-        Err(_) => Ok(found),
-    }
-}
-
 #[pymethods]
 impl Handle {
     /// Cancels the callback: it will not run, and it and its arguments are let go. The loop's thread.
@@ -335,13 +307,6 @@ impl Handle {
     #[getter]
     fn __class__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         names::ASYNCIO_HANDLE.get(py)
-    }
-
-    fn __getattr__<'py>(
-        slf: &Bound<'py, Self>,
-        name: &Bound<'py, PyString>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        stock_attribute(slf.as_any(), &names::ASYNCIO_HANDLE, name)
     }
 
     fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -464,13 +429,6 @@ impl TimerHandle {
     #[getter]
     fn __class__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         names::ASYNCIO_TIMER_HANDLE.get(py)
-    }
-
-    fn __getattr__<'py>(
-        slf: &Bound<'py, Self>,
-        name: &Bound<'py, PyString>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        stock_attribute(slf.as_any(), &names::ASYNCIO_TIMER_HANDLE, name)
     }
 
     fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {

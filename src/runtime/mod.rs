@@ -12,10 +12,17 @@ pub mod watch;
 use pyo3::prelude::*;
 
 pub use self::core::LoopCore;
+use crate::py::{names, stock};
 
 /// Adds this floor's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LoopCore>()?;
     module.add_class::<handle::Handle>()?;
-    module.add_class::<handle::TimerHandle>()
+    module.add_class::<handle::TimerHandle>()?;
+    let py = module.py();
+    stock::lend(&py.get_type::<handle::Handle>(), &names::ASYNCIO_HANDLE)?;
+    stock::lend(
+        &py.get_type::<handle::TimerHandle>(),
+        &names::ASYNCIO_TIMER_HANDLE,
+    )
 }

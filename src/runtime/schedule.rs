@@ -9,7 +9,6 @@ use super::handle::{Handle, TimerHandle};
 use super::state::Item;
 use super::turn;
 use crate::py::{errors, threads};
-use crate::sys::clock;
 
 impl LoopCore {
     /// Debug mode's checks of a callback; the thread's too, but for call_soon_threadsafe.
@@ -153,7 +152,7 @@ impl LoopCore {
         if core.is_debug() {
             Self::check_in_debug(slf, &callback, "call_later", true)?;
         }
-        let when = clock::monotonic() + delay.extract::<f64>()?;
+        let when = Self::now(slf)? + delay.extract::<f64>()?;
         Self::schedule_at(slf, when, callback, args, context)
     }
 

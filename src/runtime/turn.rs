@@ -15,8 +15,7 @@ use super::LoopCore;
 use super::handle::Handle;
 use super::state::{Item, Source};
 use crate::poll::Poller;
-use crate::py::{errors, names};
-use crate::sys::clock;
+use crate::py::{errors, names, threads};
 
 /// The longest wait: what stock allows, so that no clock arithmetic overflows.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
@@ -29,13 +28,13 @@ pub fn run(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = slf.py();
     let core = slf.get();
     loop {
-        // With callbacks to run and nobody who waits for a descriptor, there is nothing to ask the kernel: its
-        // call costs as much as several callbacks.
+        // With callbacks to run, nobody who waits for a descriptor and no thread that waits for the GIL, there is
+        // nothing to ask the kernel: its call costs as much as several callbacks.
         let pointless = core.state.with(py, |state, _| {
             !state.ready.is_empty() && state.sources.is_empty()
-        });
+        }) && !threads::are_others(py);
         if !pointless {
-            poll(slf, timeout(py, core, None))?;
+            poll(slf, timeout(slf, None)?)?;
         }
         after_poll(slf)?;
         if core.stopping.get() {
@@ -47,7 +46,7 @@ pub fn run(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
 /// One turn. Waits at most `limit` seconds for something to happen. Errors: what a callback raised to stop the
 /// loop, or what a signal handler raised.
 pub fn turn(slf: &Bound<'_, LoopCore>, limit: Option<f64>) -> PyResult<()> {
-    poll(slf, timeout(slf.py(), slf.get(), limit))?;
+    poll(slf, timeout(slf, limit)?)?;
     after_poll(slf)
 }
 
@@ -55,30 +54,34 @@ fn after_poll(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = slf.py();
     let core = slf.get();
     take_remote(py, core);
-    take_due(py, core);
+    take_due(slf)?;
     run_ready(slf)?;
     flush(slf)
 }
 
 /// How long to wait, in seconds: not at all when something is ready, until the next deadline otherwise.
-fn timeout(py: Python<'_>, core: &LoopCore, limit: Option<f64>) -> Option<f64> {
+fn timeout(slf: &Bound<'_, LoopCore>, limit: Option<f64>) -> PyResult<Option<f64>> {
+    let core = slf.get();
     if core.stopping.get() {
-        return Some(0.0);
+        return Ok(Some(0.0));
     }
-    let (idle, deadline) = core.state.with(py, |state, _| {
+    let (idle, deadline) = core.state.with(slf.py(), |state, _| {
         // Writes held outside of a turn, or by what the last flush called, leave at the end of this one.
         let idle = state.ready.is_empty() && state.flush.is_empty();
         (idle, state.timers.peek_deadline())
     });
     if !idle {
-        return Some(0.0);
+        return Ok(Some(0.0));
     }
-    let wait = deadline.map(|deadline| (deadline - clock::monotonic()).clamp(0.0, LONGEST_WAIT));
-    match (wait, limit) {
+    let wait = match deadline {
+        Some(deadline) => Some((deadline - LoopCore::now(slf)?).clamp(0.0, LONGEST_WAIT)),
+        None => None,
+    };
+    Ok(match (wait, limit) {
         (Some(wait), Some(limit)) => Some(wait.min(limit.max(0.0))),
         (wait, None) => wait,
         (None, Some(limit)) => Some(limit.clamp(0.0, LONGEST_WAIT)),
-    }
+    })
 }
 
 /// Waits, and queues what happened.
@@ -110,12 +113,14 @@ fn wait(
     poller: &mut Poller,
     timeout: Option<f64>,
 ) -> io::Result<()> {
-    if timeout == Some(0.0) {
-        // Does not block, so other threads need not be let in: the callbacks that follow do that.
-        return poller.poll(Some(Duration::ZERO));
-    }
-    if !core.remote.prepare_to_sleep() {
-        return poller.poll(Some(Duration::ZERO));
+    if timeout == Some(0.0) || !core.remote.prepare_to_sleep() {
+        // Does not block, but it is the one place where a loop that is never idle lets other threads in. Without it
+        // they wait for the interpreter's switch interval, 5 ms each time.
+        return if threads::are_others(py) {
+            py.detach(|| poller.poll(Some(Duration::ZERO)))
+        } else {
+            poller.poll(Some(Duration::ZERO))
+        };
     }
     let timeout = timeout.map(Duration::from_secs_f64);
     let result = py.detach(|| poller.poll(timeout));
@@ -172,16 +177,22 @@ pub(super) fn take_remote(py: Python<'_>, core: &LoopCore) {
 }
 
 /// Queues the timers that are due. The clock is read once.
-fn take_due(py: Python<'_>, core: &LoopCore) {
+fn take_due(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let py = slf.py();
+    let core = slf.get();
+    let waiting = core
+        .state
+        .with(py, |state, _| state.timers.peek_deadline().is_some());
+    if !waiting {
+        return Ok(());
+    }
+    let end = LoopCore::now(slf)? + RESOLUTION;
     core.state.with(py, |state, _| {
-        if state.timers.peek_deadline().is_none() {
-            return;
-        }
-        let end = clock::monotonic() + RESOLUTION;
         while let Some((_, _, handle)) = state.timers.pop_due(end) {
             state.ready.push_back(Item::Call(handle));
         }
     });
+    Ok(())
 }
 
 /// Runs exactly what was ready when the batch began: what that queues waits for the next turn.
@@ -211,7 +222,7 @@ fn run_ready(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
 fn run_timed(slf: &Bound<'_, LoopCore>, item: Item) -> PyResult<()> {
     let py = slf.py();
     let core = slf.get();
-    let start = clock::monotonic();
+    let start = LoopCore::now(slf)?;
     let (result, what) = match item {
         Item::Call(handle) => {
             if handle.get().is_cancelled() {
@@ -236,7 +247,7 @@ fn run_timed(slf: &Bound<'_, LoopCore>, item: Item) -> PyResult<()> {
     result?;
     names::REPORT_SLOW
         .get(py)?
-        .call1((slf, what, clock::monotonic() - start))?;
+        .call1((slf, what, LoopCore::now(slf)? - start))?;
     Ok(())
 }
 

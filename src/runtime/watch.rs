@@ -86,13 +86,16 @@ pub fn descriptor(object: &Bound<'_, PyAny>) -> PyResult<Fd> {
 /// What a new handle took the place of: the side's old one, and a watcher whose descriptor was closed without a word.
 type Displaced = (Option<Py<Handle>>, Option<Source>);
 
-/// Sets one side of the descriptor's watcher. On an error nothing has changed.
+/// Why a side was not set, the handle that was to be set, and a watcher whose descriptor was closed without a word.
+type Refused = (io::Error, Py<Handle>, Option<Source>);
+
+/// Sets one side of the descriptor's watcher. On an error nothing has changed, but for a watcher found dead.
 fn set_side(
     state: &mut LoopState,
     fd: Fd,
     side: Side,
     handle: Py<Handle>,
-) -> Result<Displaced, (io::Error, Py<Handle>)> {
+) -> Result<Displaced, Refused> {
     let mut displaced = None;
     if let Some(key) = state.key_of(fd) {
         let LoopState {
@@ -109,7 +112,7 @@ fn set_side(
                 // The number names another file by now. A new key: the old file's entry may live on under a
                 // duplicate, and its events must not find the new watcher.
                 Err(error) if level::is_gone(&error) => displaced = state.remove(key),
-                Err(error) => return Err((error, handle)),
+                Err(error) => return Err((error, handle, None)),
             }
         }
     }
@@ -130,7 +133,7 @@ fn set_side(
         Ok(()) => Ok((None, displaced)),
         Err(error) => match state.remove(key) {
             Some(Source::Watcher(mut watcher)) => match watcher.side(side).take() {
-                Some(handle) => Err((error, handle)),
+                Some(handle) => Err((error, handle, displaced)),
                 None => unreachable!("the side was set above"),
             },
             _ => unreachable!("the watcher was inserted above"),
@@ -200,8 +203,11 @@ impl LoopCore {
                 }
                 Ok(handle)
             }
-            Err((error, unused)) => {
+            Err((error, unused, closed)) => {
                 drop(unused);
+                if let Some(Source::Watcher(closed)) = closed {
+                    closed.cancel(py);
+                }
                 Err(errors::os_error(py, &error))
             }
         }

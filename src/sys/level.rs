@@ -41,7 +41,7 @@ pub fn add(poller: Fd, fd: Fd, want: Want, token: u64) -> io::Result<()> {
     control(poller, libc::EPOLL_CTL_ADD, fd, want, token)
 }
 
-/// Changes a registration. ENOENT when the number now names another open file.
+/// Changes a registration. ENOENT when the number now names another open file, EPERM when that is a plain one.
 pub fn modify(poller: Fd, fd: Fd, want: Want, token: u64) -> io::Result<()> {
     control(poller, libc::EPOLL_CTL_MOD, fd, want, token)
 }
@@ -53,9 +53,13 @@ pub fn delete(poller: Fd, fd: Fd) -> io::Result<()> {
         .map(drop)
 }
 
-/// Whether an error of [`modify`] or [`delete`] says that the entry is not there (any more).
+/// Whether an error of [`modify`] or [`delete`] says that the entry is not there (any more). What was registered once
+/// cannot answer EPERM: the number names a plain file by now.
 pub fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT) | Some(libc::EBADF))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT) | Some(libc::EBADF) | Some(libc::EPERM)
+    )
 }
 
 /// Whether an error of [`add`] says that the descriptor is registered already.

@@ -7,6 +7,7 @@ import concurrent.futures
 import contextvars
 import inspect
 import re
+import sys
 import threading
 
 import pytest
@@ -35,6 +36,35 @@ def test_thread_names(run):
     async def main():
         name = await asyncio.to_thread(lambda: threading.current_thread().name)
         assert re.fullmatch(r"asyncio_\d+", name)
+
+    run(main)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_threads_get_in_beside_a_loop_that_is_never_idle(run, pair, watched):
+    """Between two turns other threads may run, without waiting for the interpreter to make the loop's thread yield."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        busy = True
+
+        def again():
+            if busy:
+                loop.call_soon(again)
+
+        again()
+        if watched:
+            loop.add_reader(pair[0], print)
+        await loop.run_in_executor(None, int)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(3600)
+        try:
+            for _ in range(20):
+                assert await loop.run_in_executor(None, max, 1, 2) == 2
+        finally:
+            sys.setswitchinterval(interval)
+            busy = False
+            loop.remove_reader(pair[0])
 
     run(main)
 

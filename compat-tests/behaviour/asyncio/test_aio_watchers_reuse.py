@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 
@@ -113,6 +114,52 @@ def test_reused_without_removal(run, kind):
             fresh.close()
             assert set(seen) == {"new"}
 
+    run(main)
+
+
+@pytest.mark.stock_wrong(
+    "add_reader of a number closed and reused without remove_reader does not ask the kernel",
+    raises=pytest.fail.Exception,
+)
+@pytest.mark.parametrize("kind", ["reader", "writer"])
+def test_reused_by_a_plain_file(run, kind, tmp_path):
+    """A plain file cannot be watched, and says so; the callback that waited for the number's old owner is let go."""
+
+    class Callback:
+        def __call__(self):
+            raise AssertionError("called")
+
+        def __del__(self):
+            # What is let go may call the loop.
+            gone.append(remove(number))
+
+    gone = []
+
+    async def main():
+        nonlocal number, remove
+        loop = asyncio.get_running_loop()
+        add = loop.add_reader if kind == "reader" else loop.add_writer
+        remove = loop.remove_reader if kind == "reader" else loop.remove_writer
+        one, other = unix_pair()
+        with other:
+            number = one.fileno()
+            add(one, Callback())
+            one.close()
+            file = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+            if file != number:
+                os.dup2(file, number, inheritable=False)
+                os.close(file)
+            try:
+                with pytest.raises(PermissionError):
+                    add(number, print)
+                gc.collect()
+                assert remove(number) is False
+            finally:
+                os.close(number)
+            await turns()
+        assert gone == [False]
+
+    number = remove = None
     run(main)
 
 

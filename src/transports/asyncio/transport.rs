@@ -2,7 +2,6 @@
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::protocol::Target;
@@ -18,7 +17,6 @@ use crate::py::cell::{Flag, StateCell};
 use crate::py::{address, call, errors, names};
 use crate::runtime::LoopCore;
 use crate::runtime::core::SCRATCH;
-use crate::runtime::handle::stock_attribute;
 use crate::sys::addr::{Address, Named};
 use crate::sys::{Fd, socket};
 
@@ -462,13 +460,6 @@ impl StreamTransport {
     #[getter]
     fn __class__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         names::ASYNCIO_TRANSPORT.get(py)
-    }
-
-    fn __getattr__<'py>(
-        slf: &Bound<'py, Self>,
-        name: &Bound<'py, PyString>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        stock_attribute(slf.as_any(), &names::ASYNCIO_TRANSPORT, name)
     }
 
     fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
