@@ -13,6 +13,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import signal
 
 import pytest
 
@@ -53,6 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     # Output capturing replaces fd 2 for the length of a test, and a stack dump must not vanish in it.
     config.stash[_stderr_fd] = os.dup(2)
+    # A shell starts its background jobs with Ctrl-C ignored, which the programs that tests start would inherit.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
