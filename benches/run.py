@@ -155,7 +155,9 @@ def run_suite(
             took = time.monotonic() - began
             print(f"{suite.name}/{case.name}: {took:.0f} s", file=sys.stderr, flush=True)
             groups.append((outcome, report.case_figures(suite, base, outcome)))
-        print(f"\n{report.table(suite.title, base, groups)}", flush=True)
+    overall = report.overall_figures(suite, base, [outcome for outcome, _ in groups])
+    if groups:
+        print(f"\n{report.table(suite.title, base, groups, overall)}", flush=True)
     for contestant in report.left_out_of(suite, left_out):
         print(f"LEFT OUT {contestant.name}: {left_out[contestant.name]}", flush=True)
     return {
@@ -164,7 +166,8 @@ def run_suite(
         "rounds": rounds,
         "contestants": [contestant.name for contestant in contestants],
         "left_out": {c.name: left_out[c.name] for c in report.left_out_of(suite, left_out)},
-        "verdicts": report.targets_summary(groups),
+        "verdicts": report.targets_summary(groups, overall),
+        "overall": overall,
         "cases": [
             {
                 "case": outcome.case.name,

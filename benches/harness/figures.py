@@ -24,6 +24,7 @@ class Ratio:
     median: float
     low: float
     high: float
+    rounds: tuple[float, ...]
 
 
 def ratio_of(base: Samples, own: Samples) -> Ratio | None:
@@ -37,11 +38,23 @@ def ratio_of(base: Samples, own: Samples) -> Ratio | None:
         ratios = [theirs.slices[at] / ours.slices[at] for at in numbers if ours.slices[at]]
         if ratios:
             rounds.append(statistics.median(ratios))
-    if not rounds:
-        return None
-    rounds.sort()
-    cut = _cut(len(rounds))
-    return Ratio(statistics.median(rounds), rounds[cut], rounds[-1 - cut])
+    return _ratio(rounds) if rounds else None
+
+
+def _ratio(rounds: Sequence[float]) -> Ratio:
+    ordered = sorted(rounds)
+    cut = _cut(len(ordered))
+    return Ratio(statistics.median(ordered), ordered[cut], ordered[-1 - cut], tuple(rounds))
+
+
+def overall_ratio(cases: Sequence[Ratio]) -> Ratio:
+    """The geometric mean over cases, round by round: each case counts the same, whatever a request costs in it."""
+    return _ratio(
+        [
+            statistics.geometric_mean(ratios)
+            for ratios in zip(*(case.rounds for case in cases), strict=False)
+        ]
+    )
 
 
 def _undisturbed(numbers: Sequence[int], disturbed: frozenset[int]) -> Sequence[int]:
@@ -90,9 +103,9 @@ def column_of(samples: Samples, name: str) -> float:
     return statistics.median(sample.columns[name] for sample in samples if sample is not None)
 
 
-def verdict_of(target: Target, cost: float, ratio: Ratio | None) -> str:
+def verdict_of(target: Target, cost: float | None, ratio: Ratio | None) -> str:
     """`met` or `missed`, with `unsure` added where the confidence interval holds the target."""
-    if target.at_most is not None:
+    if target.at_most is not None and cost is not None:
         return "met" if cost <= target.at_most else "missed"
     if target.ratio is None or ratio is None:
         return "no base"

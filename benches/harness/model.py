@@ -119,3 +119,5 @@ class Suite:
     by_default: bool = True
     # A multiple of the run's rounds: noisy and cheap cases can afford more.
     rounds_factor: float = 1.0
+    # Demands on the geometric mean of the ratios of all cases together.
+    overall: tuple[Target, ...] = ()

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness import figures
-from harness.model import Contestant, Sample, Settings, Suite
+from harness.model import Contestant, Sample, Settings, Suite, Target
 from harness.rounds import Outcome
 
 
@@ -28,7 +28,7 @@ def case_figures(suite: Suite, base: str, outcome: Outcome) -> list[dict[str, An
             "cost": cost,
             "unit": outcome.case.unit,
             "spread": figures.spread_of(samples),
-            "ratio": None if ratio is None else asdict(ratio),
+            "ratio": _plain_ratio(ratio),
             "columns": {name: figures.column_of(samples, name) for name in first.columns},
             "targets": [],
             "samples": [None if sample is None else _plain(sample) for sample in samples],
@@ -38,21 +38,70 @@ def case_figures(suite: Suite, base: str, outcome: Outcome) -> list[dict[str, An
                 # A ratio is demanded against the suite's own base, whichever base is displayed.
                 theirs = outcome.samples.get(suite.base)
                 against = None if theirs is None else figures.ratio_of(theirs, samples)
-                row["targets"].append(
-                    {
-                        "issue": target.issue,
-                        "ratio": target.ratio,
-                        "at_most": target.at_most,
-                        "base": None if target.ratio is None else suite.base,
-                        "verdict": figures.verdict_of(target, cost, against),
-                    }
-                )
+                row["targets"].append(_judged(target, suite, cost, against))
         rows.append(row)
     return rows
 
 
-def table(title: str, base: str, groups: list[tuple[Outcome, list[dict[str, Any]]]]) -> str:
-    """All cases of a suite with the same columns."""
+def overall_figures(suite: Suite, base: str, outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """One entry per contestant that was measured in every case of the suite: all cases together."""
+    if not suite.overall or {outcome.case.name for outcome in outcomes} != {
+        case.name for case in suite.cases
+    }:
+        return []
+
+    def against(contestant: str, other: str) -> figures.Ratio | None:
+        found = [
+            figures.ratio_of(outcome.samples[other], outcome.samples[contestant])
+            for outcome in outcomes
+            if other in outcome.samples and contestant in outcome.samples
+        ]
+        cases = [ratio for ratio in found if ratio is not None]
+        return figures.overall_ratio(cases) if len(cases) == len(outcomes) else None
+
+    rows = []
+    for contestant in suite.contestants:
+        ratio = against(contestant.name, base)
+        if contestant.name == base or ratio is None:
+            continue
+        rows.append(
+            {
+                "contestant": contestant.name,
+                "reference": contestant.reference,
+                "ratio": _plain_ratio(ratio),
+                "targets": [
+                    _judged(target, suite, None, against(contestant.name, suite.base))
+                    for target in suite.overall
+                    if target.contestant == contestant.name
+                ],
+            }
+        )
+    return rows
+
+
+def _judged(
+    target: Target, suite: Suite, cost: float | None, against: figures.Ratio | None
+) -> dict[str, Any]:
+    return {
+        "issue": target.issue,
+        "ratio": target.ratio,
+        "at_most": target.at_most,
+        "base": None if target.ratio is None else suite.base,
+        "verdict": figures.verdict_of(target, cost, against),
+    }
+
+
+def _plain_ratio(ratio: figures.Ratio | None) -> dict[str, Any] | None:
+    return None if ratio is None else asdict(ratio)
+
+
+def table(
+    title: str,
+    base: str,
+    groups: list[tuple[Outcome, list[dict[str, Any]]]],
+    overall: list[dict[str, Any]],
+) -> str:
+    """All cases of a suite with the same columns, and last all cases together."""
     names: list[str] = []
     for _, rows in groups:
         for row in rows:
@@ -75,6 +124,20 @@ def table(title: str, base: str, groups: list[tuple[Outcome, list[dict[str, Any]
                     "; ".join(_target(target) for target in row["targets"]),
                 ]
             )
+    for index, row in enumerate(overall):
+        ratio = row["ratio"]
+        lines.append(
+            [
+                "together" if index == 0 else "",
+                row["contestant"],
+                "",
+                "",
+                _ratio(ratio, "median"),
+                f"{ratio['low']:.2f}-{ratio['high']:.2f}",
+                *("" for _ in names),
+                "; ".join(_target(target) for target in row["targets"]),
+            ]
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     text = [f"== {title}"]
     for line in lines:
@@ -95,9 +158,11 @@ def table(title: str, base: str, groups: list[tuple[Outcome, list[dict[str, Any]
     return "\n".join(text)
 
 
-def targets_summary(groups: list[tuple[Outcome, list[dict[str, Any]]]]) -> dict[str, int]:
+def targets_summary(
+    groups: list[tuple[Outcome, list[dict[str, Any]]]], overall: list[dict[str, Any]]
+) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for _, rows in groups:
+    for rows in [*(rows for _, rows in groups), overall]:
         for row in rows:
             for target in row["targets"]:
                 word = target["verdict"].split(",")[0]

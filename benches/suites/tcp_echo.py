@@ -7,8 +7,6 @@ from harness.model import Suite, Target
 
 from suites._asyncio import SERVERS
 
-TARGETS = (Target("interloop", issue=2, ratio=1.08),)
-
 QUICK = {(1, 10), (100, 1), (1, 1000)}
 
 SUITE = Suite(
@@ -21,9 +19,11 @@ SUITE = Suite(
             connections=connections,
             size=size * 1024,
             quick=(size, connections) in QUICK,
-            targets=TARGETS,
         )
         for size in (1, 10, 100)
         for connections in (1, 10, 1000)
     ),
+    # Of all cases together: where most of the time is the kernel's (one connection: sleeping and waking; 100 KiB:
+    # copying), the floor itself is hardly above it, or below.
+    overall=(Target("interloop", issue=2, ratio=1.08),),
 )
