@@ -20,9 +20,10 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::Handle>()?;
     module.add_class::<handle::TimerHandle>()?;
     let py = module.py();
-    stock::lend(&py.get_type::<handle::Handle>(), &names::ASYNCIO_HANDLE)?;
+    // The subclass first: it would take what it inherits for its own.
     stock::lend(
         &py.get_type::<handle::TimerHandle>(),
         &names::ASYNCIO_TIMER_HANDLE,
-    )
+    )?;
+    stock::lend(&py.get_type::<handle::Handle>(), &names::ASYNCIO_HANDLE)
 }
