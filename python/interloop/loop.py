@@ -19,11 +19,11 @@ from asyncio import constants, events, sslproto
 from collections.abc import Callable
 from typing import Any
 
-from interloop._core import LoopCore, StreamTransport
+from interloop._core import LoopCore, ReadPipeTransport, StreamTransport, WritePipeTransport
 
 # `native` is for the extension, which looks it up when something goes wrong: too late to read a file when the process
 # is out of descriptors.
-from interloop._loop import fork, lifecycle, native  # noqa: F401
+from interloop._loop import fork, lifecycle, native, pipes, sendfile  # noqa: F401
 from interloop._loop.selector import SelectorView
 from interloop._loop.signals import Wakeup
 from interloop._loop.stock import StockLoop
@@ -232,6 +232,33 @@ class Loop(LoopCore, StockLoop):
         )
         StreamTransport(self, rawsock, ssl_protocol, None, extra, server)
         return ssl_protocol._app_transport
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        check: Any = asyncio.BaseEventLoop._check_sendfile_params  # type: ignore[attr-defined]
+        check(self, transp.get_extra_info("socket"), file, offset, count)
+        return await sendfile.send(transp, file, offset, count)
+
+    # -- pipes
+
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport:
+        return ReadPipeTransport(self, pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport:
+        return WritePipeTransport(self, pipe, protocol, waiter, extra)
+
+    # -- servers
 
     def _start_serving(
         self,

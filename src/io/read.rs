@@ -13,7 +13,6 @@ use crate::proto::phase::Event;
 use crate::py::errors;
 use crate::runtime::LoopCore;
 use crate::runtime::core::SCRATCH;
-use crate::sys::socket;
 
 /// How many reads a stream's layer gets before the others have their turn. (A face says so itself.)
 pub(super) const READS: usize = 16;
@@ -43,7 +42,7 @@ pub fn receive(core: &Bound<'_, LoopCore>, key: Key, buffer: &mut [MaybeUninit<u
         if stream.layer.is_some() {
             return Some(None);
         }
-        let result = socket::recv(stream.fd, buffer);
+        let result = stream.medium.receive(stream.fd, buffer);
         note_result(stream, &result, buffer.len());
         Some(Some(result))
     });

@@ -4,10 +4,12 @@
 use std::collections::VecDeque;
 use std::io;
 
-use pyo3::exceptions::PyBaseException;
+use pyo3::exceptions::{PyBaseException, PyConnectionError};
 use pyo3::prelude::*;
 
+use super::file::Sending;
 use super::layer::Layered;
+use super::medium::{Medium, Owner};
 use super::sink::{Face, Failed};
 use super::{read, write};
 use crate::poll::{Key, Readiness, Registrar};
@@ -45,8 +47,8 @@ pub struct Options {
 /// A connected stream. Lives in the loop's table; everybody else has its key.
 pub struct Stream {
     pub(super) fd: Fd,
-    /// The Python socket that owns the descriptor; without one we own it.
-    pub(super) owner: Option<Py<PyAny>>,
+    pub(super) medium: Medium,
+    pub(super) owner: Owner,
     pub(super) face: Face,
     pub(super) life: Lifecycle,
     pub(super) rules: WriteRules,
@@ -54,6 +56,8 @@ pub struct Stream {
     pub(super) marks: WaterMarks,
     pub(super) reads: u8,
     pub(super) out: WriteBuffer<Chunk>,
+    /// Leaves when nothing is buffered any more.
+    pub(super) file: Option<Box<Sending>>,
     pub(super) layer: Option<Box<Layered>>,
     /// Why the stream ends: the first reason.
     reason: Option<Py<PyBaseException>>,
@@ -74,17 +78,14 @@ pub struct Stream {
     pub(super) queued: bool,
     /// It waits for the end of the turn.
     pub(super) flush_queued: bool,
-    /// A read that fills less than asked has drained the socket: true for TCP. On Unix sockets a read also ends
-    /// where ancillary data begins.
-    short_read_drains: bool,
 }
 
 impl Stream {
-    /// A stream on a connected, non-blocking descriptor. With an `owner`, that is the Python socket
-    /// which closes it.
-    pub fn new(fd: Fd, tcp: bool, owner: Option<Py<PyAny>>, face: Face, options: Options) -> Self {
+    /// A stream on a connected, non-blocking descriptor.
+    pub fn new(fd: Fd, medium: Medium, owner: Owner, face: Face, options: Options) -> Self {
         Stream {
             fd,
+            medium,
             owner,
             face,
             life: Lifecycle::new(),
@@ -93,6 +94,7 @@ impl Stream {
             marks: options.marks,
             reads: options.reads,
             out: WriteBuffer::new(),
+            file: None,
             layer: None,
             reason: None,
             received: 0,
@@ -104,7 +106,6 @@ impl Stream {
             writable: false,
             queued: false,
             flush_queued: false,
-            short_read_drains: tcp,
         }
     }
 
@@ -138,9 +139,8 @@ impl Stream {
     /// Whether a read that took less than it asked for has drained the socket.
     #[inline]
     pub(super) fn short_read_drains(&self) -> bool {
-        // Unless the end of file came with the bytes: it had its edge already. On a Unix socket a read also ends
-        // where ancillary data begins: the kernel says what is left.
-        !self.ended && (self.short_read_drains || matches!(socket::pending(self.fd), Ok(0)))
+        // Unless the end of file came with the bytes: it had its edge already.
+        !self.ended && self.medium.short_read_drains(self.fd)
     }
 
     /// Bytes of the host's that have not left.
@@ -165,8 +165,17 @@ impl Stream {
         self.wants_bytes()
     }
 
+    /// Whether the poller tells of it: not before it is made, and never of a device that the poller refuses.
+    pub fn is_registered(&self) -> bool {
+        self.registered
+    }
+
     pub fn buffered(&self) -> usize {
         self.backlog()
+    }
+
+    pub fn has_layer(&self) -> bool {
+        self.layer.is_some()
     }
 
     pub fn marks(&self) -> &WaterMarks {
@@ -174,12 +183,13 @@ impl Stream {
     }
 
     pub fn owner(&self) -> Option<&Py<PyAny>> {
-        self.owner.as_ref()
+        self.owner.object()
     }
 
     /// From now on a Python socket owns the descriptor and closes it.
-    pub fn set_owner(&mut self, owner: Py<PyAny>) -> Option<Py<PyAny>> {
-        self.owner.replace(owner)
+    #[must_use]
+    pub fn set_owner(&mut self, owner: Py<PyAny>) -> Owner {
+        std::mem::replace(&mut self.owner, Owner::Object(owner))
     }
 
     /// Another face takes over from here, with what is buffered. The old one is the caller's to drop.
@@ -198,7 +208,7 @@ impl Driver for Stream {
     fn note(&mut self, readiness: Readiness) -> Option<Entry> {
         self.readable |= readiness.readable;
         self.ended |= readiness.ended;
-        self.writable |= readiness.writable && !self.out.is_empty();
+        self.writable |= readiness.writable && self.has_output();
         if self.queued
             || !(self.writable || self.readable && (self.wants_bytes() || self.layer_wants_input()))
         {
@@ -224,17 +234,24 @@ impl Driver for Stream {
     }
 
     fn abandon(&self, py: Python<'_>) -> Option<PyResult<()>> {
-        let owner = self.owner.as_ref()?.bind(py);
+        let owner = self.owner.object()?.bind(py);
         Some(owner.call_method0(pyo3::intern!(py, "close")).map(drop))
+    }
+
+    fn outlives_the_loop(&self) -> bool {
+        matches!(self.owner, Owner::Duplicate | Owner::Face)
     }
 
     fn visit(&self, visitor: &mut dyn FnMut(&Py<PyAny>)) {
         visitor(&self.face.object);
-        if let Some(owner) = &self.owner {
+        if let Some(owner) = self.owner.object() {
             visitor(owner);
         }
         if let Some(reason) = &self.reason {
             visitor(reason.as_any());
+        }
+        if let Some(sending) = &self.file {
+            visitor(sending.future());
         }
         if let Some(layered) = &self.layer {
             layered.visit(visitor);
@@ -244,8 +261,8 @@ impl Driver for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // Left behind by a loop that was closed. A Python socket closes itself.
-        if self.owner.is_none() && self.fd >= 0 {
+        // At the end, or left behind by a loop that was closed. A Python socket closes itself.
+        if matches!(self.owner, Owner::Stream | Owner::Duplicate) && self.fd >= 0 {
             socket::close(self.fd);
         }
     }
@@ -314,7 +331,7 @@ impl Parts<'_> {
             .layer
             .as_ref()
             .is_none_or(|layered| layered.is_drained());
-        if stream.out.is_empty() && stream.life.may_send() && drained {
+        if !stream.has_output() && stream.life.may_send() && drained {
             self.apply(Event::WriteDrained)
         } else {
             Finished::none()
@@ -374,23 +391,36 @@ fn made(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     }
 }
 
-/// Registers the stream with the poller: from now on bytes come in. Does nothing on one that is closing.
+/// Registers the stream with the poller: from now on bytes come in. Does nothing on one that is closing. Ends a stream
+/// that the poller refuses.
 pub fn start(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
-    let py = core.py();
-    let result = core.get().state.with(py, |state, _| {
-        let parts = parts(state, key)?;
-        let stream = parts.stream;
-        if stream.registered || stream.life.is_closing() {
-            return None;
+    match register(core, key) {
+        Err(error) => {
+            let error = errors::os_error(core.py(), &error);
+            fail(core, key, Failed::Register, error)
         }
-        let result = parts.kernel?.registrar.add_stream(stream.fd, key);
-        stream.registered = result.is_ok();
-        Some(result)
-    });
-    match result {
-        Some(Err(error)) => fail(core, key, Failed::Register, errors::os_error(py, &error)),
-        _ => Ok(()),
+        Ok(()) => Ok(()),
     }
+}
+
+/// As [`start`], but a refusal (EPERM: a device that is always ready) is the caller's to judge.
+pub fn register(core: &Bound<'_, LoopCore>, key: Key) -> io::Result<()> {
+    core.get().state.with(core.py(), |state, _| {
+        let Some(Parts {
+            stream,
+            kernel: Some(kernel),
+            ..
+        }) = parts(state, key)
+        else {
+            return Ok(());
+        };
+        if stream.registered || stream.life.is_closing() {
+            return Ok(());
+        }
+        kernel.registrar.add_stream(stream.fd, key)?;
+        stream.registered = true;
+        Ok(())
+    })
 }
 
 /// The entry for readiness: sends what waits, then reads.
@@ -480,23 +510,29 @@ fn lost(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     let taken = core.get().state.with(py, |state, refs| {
         let parts = parts(state, key)?;
         let _ = parts.stream.life.apply(Event::LostDelivered);
-        // With a Python socket there may be a duplicate of the descriptor, which would keep the kernel's
-        // entry alive after the close. What only we know, the close itself takes out.
+        // Where there may be a duplicate of the descriptor (a Python socket's), it would keep the kernel's entry
+        // alive after the close. What only we know, the close itself takes out.
         if parts.stream.registered
-            && parts.stream.owner.is_some()
+            && !matches!(parts.stream.owner, Owner::Stream)
             && let Some(kernel) = parts.kernel
         {
             let _ = kernel.registrar.remove(parts.stream.fd);
         }
         let face = parts.stream.face.clone_ref(refs);
-        let owner = parts.stream.owner.as_ref().map(|owner| refs.clone(owner));
+        let owner = parts.stream.owner.object().map(|owner| refs.clone(owner));
         let reason = parts.stream.reason.take();
-        Some((face, owner, reason, state.remove(key)))
+        let file = parts.stream.file.take();
+        Some((face, owner, reason, file, state.remove(key)))
     });
-    let Some((face, owner, reason, source)) = taken else {
+    let Some((face, owner, reason, file, source)) = taken else {
         return Ok(());
     };
     let reason = reason.map(|value| PyErr::from_value(value.into_bound(py).into_any()));
+    let cut = file.map(|file| {
+        let reason = reason.as_ref().map(|reason| reason.clone_ref(py));
+        let none = || PyConnectionError::new_err("Connection is closed by peer");
+        file.finish(py, Err(reason.unwrap_or_else(none)))
+    });
     let result = face.call(core, key, |sink, stream| sink.lost(stream, reason));
     if let Some(owner) = owner {
         // In spite of an exception on its way: a descriptor left open is never closed by anybody.
@@ -504,5 +540,5 @@ fn lost(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     }
     // Closes the descriptor that only we own.
     drop(source);
-    result
+    result.and(cut.unwrap_or(Ok(())))
 }

@@ -15,7 +15,6 @@ use crate::py::bytes::{Chunk, Data};
 use crate::py::cell::Refs;
 use crate::py::errors;
 use crate::runtime::LoopCore;
-use crate::sys::socket;
 
 /// What [`write`] answers: a refusal is the host's to comment.
 pub type Written = Result<(), WriteRefused>;
@@ -46,6 +45,9 @@ pub fn write(core: &Bound<'_, LoopCore>, key: Key, data: Data<'_>) -> PyResult<W
         if let Err(refused) = stream.life.may_write(stream.rules) {
             return Step::Refused(refused);
         }
+        if stream.file.is_some() {
+            return Step::Refused(WriteRefused::SendsFile);
+        }
         if let Some(layered) = &stream.layer {
             if !layered.is_finished() {
                 return Step::Layer;
@@ -59,7 +61,7 @@ pub fn write(core: &Bound<'_, LoopCore>, key: Key, data: Data<'_>) -> PyResult<W
         if stream.flush == Flush::EndOfTurn || !stream.out.is_empty() {
             return Step::Keep(0);
         }
-        match socket::send(stream.fd, bytes) {
+        match stream.medium.send(stream.fd, bytes) {
             Ok(count) if count == bytes.len() => Step::Done,
             Ok(count) => Step::Keep(count),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Step::Keep(0),
@@ -157,7 +159,7 @@ impl Parts<'_> {
     }
 
     /// Registers for writing, once for the stream's life.
-    fn wait_for_room(&mut self) -> io::Result<()> {
+    pub(super) fn wait_for_room(&mut self) -> io::Result<()> {
         let stream = &mut *self.stream;
         if stream.writing {
             return Ok(());
@@ -209,18 +211,26 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
                 }
             }
         }
+        let sent = if result.is_ok() && parts.stream.out.is_empty() {
+            parts.send_file()
+        } else {
+            None
+        };
         let pressure = if result.is_ok() {
             parts.stream.marks.update(parts.stream.backlog())
         } else {
             None
         };
         let told = told(&parts, refs, pressure);
-        Some((result, told, finished))
+        Some((result, told, finished, sent))
     });
-    let Some((result, told, finished)) = outcome else {
+    let Some((result, told, finished, sent)) = outcome else {
         return Ok(false);
     };
     drop(finished);
+    if let Some(sent) = sent {
+        sent.tell(py)?;
+    }
     if let Err(error) = result {
         stream::fail(core, key, Failed::Write, errors::os_error(py, &error))?;
         return Ok(false);
@@ -243,8 +253,8 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
 pub(super) fn send_some(stream: &Stream) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     match stream.out.fill_iovec(&mut slices) {
-        1 => socket::send(stream.fd, &slices[0]),
-        count => socket::send_vectored(stream.fd, &slices[..count]),
+        1 => stream.medium.send(stream.fd, &slices[0]),
+        count => stream.medium.send_vectored(stream.fd, &slices[..count]),
     }
 }
 

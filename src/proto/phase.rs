@@ -223,6 +223,8 @@ impl WriteRules {
 pub enum WriteRefused {
     /// The host has ended this direction itself (asyncio raises).
     AfterEof,
+    /// A file is being sent; nothing may come between its bytes (asyncio raises).
+    SendsFile,
     /// The connection is closing or lost (asyncio counts and warns, Twisted ignores, Tornado: `StreamClosedError`).
     Closed,
 }

@@ -43,6 +43,8 @@ imported! {
     ASYNCIO_TIMER_HANDLE = "asyncio", "TimerHandle";
     /// A subclass of `asyncio.Transport`, and what `loop.sendfile()` tests for.
     ASYNCIO_TRANSPORT = "asyncio.transports", "_FlowControlMixin";
+    UNIX_READ_PIPE = "asyncio.unix_events", "_UnixReadPipeTransport";
+    UNIX_WRITE_PIPE = "asyncio.unix_events", "_UnixWritePipeTransport";
     ASYNCIO_BUFFERED_PROTOCOL = "asyncio", "BufferedProtocol";
     /// `(bytes, bytearray, memoryview)`, what asyncio's write accepts.
     BYTES_LIKE = "interloop._loop.native", "BYTES_LIKE";
@@ -58,9 +60,18 @@ imported! {
     SOURCE_TRACEBACK = "interloop._loop.native", "source_traceback";
     HANDLE_REPR = "interloop._loop.native", "handle_repr";
     TRANSPORT_REPR = "interloop._loop.native", "transport_repr";
-    SENDFILE_FALLBACK = "interloop._loop.native", "SENDFILE_FALLBACK";
+    SENDFILE_FALLBACK = "interloop._loop.sendfile", "FALLBACK";
+    SENDFILE_TRY_NATIVE = "interloop._loop.sendfile", "TRY_NATIVE";
+    SENDFILE_FAILED = "interloop._loop.sendfile", "failed";
     TRANSPORT_EXTRA = "interloop._loop.native", "transport_extra";
     WARN_WRITE = "interloop._loop.native", "warn_write";
+    REPORT_PIPE_CALLBACK = "interloop._loop.pipes", "report_callback";
+    REPORT_PIPE_ERROR = "interloop._loop.pipes", "report_error";
+    PIPE_REPR = "interloop._loop.pipes", "pipe_repr";
+    LOG_PIPE = "interloop._loop.pipes", "log_debug";
+    LOG_PIPE_CLOSED = "interloop._loop.pipes", "log_closed_by_peer";
+    WARN_PIPE_WRITE = "interloop._loop.pipes", "warn_write";
+    ABANDON_PIPE = "interloop._loop.pipes", "abandon";
     WARN_UNCLOSED = "interloop._loop.native", "warn_unclosed";
 }
 

@@ -142,7 +142,7 @@ impl LoopCore {
     }
 
     /// Whether `close()` was called. Any thread.
-    fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
@@ -212,6 +212,7 @@ impl LoopCore {
                     // Told in a place where nobody can catch it, as by stock's destructor: a warning that is an
                     // error must not keep the rest open.
                     if let Some(face) = driver.face()
+                        && !driver.outlives_the_loop()
                         && let Err(error) = names::WARN_UNCLOSED
                             .get(py)
                             .and_then(|warn| warn.call1((face.clone_ref(py),)))

@@ -47,6 +47,11 @@ pub trait Driver: Any + Send {
         None
     }
 
+    /// Whether its face keeps its descriptor when the loop is closed, and so warns of it when its own time comes.
+    fn outlives_the_loop(&self) -> bool {
+        false
+    }
+
     /// Visits every Python object it holds, for the garbage collector.
     fn visit(&self, visitor: &mut dyn FnMut(&Py<PyAny>));
 }

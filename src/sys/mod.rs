@@ -1,18 +1,29 @@
 //! Floor 0: the kernel's calls, and nothing else.
 //!
 //! A platform provides: [`Fd`], the monotonic clock that Python's `time.monotonic()` reads
-//! ([`clock`]), non-blocking socket calls that answer `io::Result` ([`socket`]), socket addresses
-//! ([`addr`]), and level-triggered registration with mio's poller ([`level`]). Linux has all of it; for
+//! ([`clock`]), non-blocking calls that answer `io::Result`, on sockets ([`socket`]) and on other descriptors
+//! ([`plain`]), socket addresses ([`addr`]), and level-triggered registration with mio's poller ([`level`]). Linux has all of it; for
 //! macOS `level` needs a kqueue twin and `socket::accept` its two-step form. Nothing above this
 //! floor mentions libc.
 
 pub mod addr;
 pub mod clock;
 pub mod level;
+pub mod plain;
 pub mod socket;
 
 /// A file descriptor as the kernel numbers it.
 pub type Fd = std::os::fd::RawFd;
+
+/// Calls again until the answer is not EINTR.
+fn retry<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
 
 /// Answers the last OS error when `result` is negative, the result as a length otherwise.
 pub(crate) fn check_len(result: isize) -> std::io::Result<usize> {

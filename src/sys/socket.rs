@@ -4,16 +4,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 
 use super::addr::Address;
-use super::{Fd, check, check_len};
-
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
+use super::{Fd, check, check_len, retry};
 
 /// Receives into `buffer`; 0 means that the peer sent its end of file (or that `buffer` is empty).
 pub fn recv(fd: Fd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {

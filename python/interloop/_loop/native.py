@@ -34,8 +34,6 @@ _selector_events: Any = selector_events
 
 BYTES_LIKE = (bytes, bytearray, memoryview)
 
-SENDFILE_FALLBACK = constants._SendfileMode.FALLBACK
-
 
 def report_callback(handle: Handle | TimerHandle, exception: BaseException) -> None:
     """A callback raised: told to the exception handler as `asyncio.Handle._run` tells it."""

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::io::medium::{Medium, Owner};
 use crate::io::sink::{Face, Sink};
 use crate::io::stream::{self, Flush, Options, Stream};
 use crate::poll::Key;
@@ -100,7 +101,8 @@ pub fn open<T>(
         object: object.clone_ref(core.py()).into_any(),
         sink,
     };
-    let stream = Stream::new(fd.into_raw_fd(), tcp, None, face, options);
+    let medium = if tcp { Medium::Tcp } else { Medium::Socket };
+    let stream = Stream::new(fd.into_raw_fd(), medium, Owner::Stream, face, options);
     let key = stream::open(core, stream);
     turn_once(core);
     key

@@ -7,6 +7,7 @@ use super::frames::Frames;
 use super::harness::{read_exactly, turn_until, turn_until_quiet, unix_pair, with_loop};
 use super::pull_face;
 use super::push_face::{self, PushSink, Told, send, whole};
+use crate::io::medium::{Medium, Owner};
 use crate::io::sink::{Face, Taken};
 use crate::io::{layer, read, stream, write};
 use crate::proto::phase::WriteRefused;
@@ -99,7 +100,13 @@ fn an_event_in_the_batch_finds_nothing_when_its_stream_went_before_it() {
             let (fd, _) = unix_pair();
             let fd = std::os::fd::IntoRawFd::into_raw_fd(fd);
             let options = super::harness::PUSHED;
-            let stream = stream::Stream::new(fd, false, None, face.take().unwrap(), options);
+            let stream = stream::Stream::new(
+                fd,
+                Medium::Socket,
+                Owner::Stream,
+                face.take().unwrap(),
+                options,
+            );
             stream::open(made.core, stream);
         });
         first_peer.write_all(b"first").unwrap();

@@ -1,5 +1,8 @@
 //! asyncio's face of the stream core.
 
+mod pipe;
+mod pipe_ends;
+mod pipe_sink;
 mod private;
 mod protocol;
 mod server;
@@ -15,5 +18,13 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<transport::StreamTransport>()?;
     let class = module.py().get_type::<transport::StreamTransport>();
     stock::lend(&class, &names::ASYNCIO_TRANSPORT)?;
-    module.add_class::<server::Listening>()
+    module.add_class::<server::Listening>()?;
+    module.add_class::<pipe::PipeTransport>()?;
+    module.add_class::<pipe_ends::ReadPipeTransport>()?;
+    module.add_class::<pipe_ends::WritePipeTransport>()?;
+    let py = module.py();
+    let class = py.get_type::<pipe_ends::ReadPipeTransport>();
+    stock::lend(&class, &names::UNIX_READ_PIPE)?;
+    let class = py.get_type::<pipe_ends::WritePipeTransport>();
+    stock::lend(&class, &names::UNIX_WRITE_PIPE)
 }

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::transport::StreamTransport;
-use crate::io::stream;
+use crate::io::{file, stream};
 use crate::py::names;
 use crate::runtime::LoopCore;
 use crate::sys::Fd;
@@ -131,10 +131,36 @@ impl StreamTransport {
         .unwrap_or(false)
     }
 
-    /// How `loop.sendfile()` may use the transport.
+    /// How `loop.sendfile()` may use the transport: by the kernel's own call, unless the bytes must go through a layer.
     #[getter]
-    fn _sendfile_compatible<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        names::SENDFILE_FALLBACK.get(py)
+    fn _sendfile_compatible<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let core = slf.get().bound_core(py);
+        match stream::with(core, slf.get().key(), |stream| stream.has_layer()) {
+            Some(true) => names::SENDFILE_FALLBACK.get(py),
+            _ => names::SENDFILE_TRY_NATIVE.get(py),
+        }
+    }
+
+    /// Sends a file behind what is buffered; answers a Future of the number of bytes sent. Errors: ConnectionError when
+    /// the connection is closed, RuntimeError when a file is being sent.
+    fn _send_file<'py>(
+        slf: &Bound<'py, Self>,
+        file: Fd,
+        offset: u64,
+        count: Option<u64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let core = slf.get().bound_core(py);
+        let future = core.call_method0(pyo3::intern!(py, "create_future"))?;
+        let waiting = future.clone().unbind();
+        file::start(core, slf.get().key(), file, offset, count, waiting)?;
+        Ok(future)
+    }
+
+    /// Stops sending the file, if there is one left to send.
+    fn _stop_file(slf: &Bound<'_, Self>) -> PyResult<()> {
+        file::stop(slf.get().bound_core(slf.py()), slf.get().key())
     }
 
     #[classattr]

@@ -197,7 +197,9 @@ fn read_bytes(
     Ok(Taken::Bytes)
 }
 
-fn receive_small<'py>(stream: &Stream<'_, 'py>) -> Result<Bound<'py, PyBytes>, Received> {
+pub(super) fn receive_small<'py>(
+    stream: &Stream<'_, 'py>,
+) -> Result<Bound<'py, PyBytes>, Received> {
     let py = stream.core.py();
     let core = stream.core.get();
     let mut scratch = core.take_scratch(py);

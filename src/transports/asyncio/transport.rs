@@ -6,6 +6,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::protocol::Target;
 use super::sink::AsyncioSink;
+use crate::io::medium::{Medium, Owner};
 use crate::io::sink::Face;
 use crate::io::stream::{self, Flush, Options, Stream};
 use crate::io::{read, write};
@@ -83,7 +84,10 @@ impl StreamTransport {
     pub fn open<'py>(core: &Bound<'py, LoopCore>, start: Start<'py>) -> PyResult<Bound<'py, Self>> {
         let py = core.py();
         let buffered = is_buffered(&start.protocol)?;
-        let owner = start.sock.clone().map(Bound::unbind);
+        let owner = match &start.sock {
+            Some(sock) => Owner::Object(sock.clone().unbind()),
+            None => Owner::Stream,
+        };
         let transport = Bound::new(
             py,
             StreamTransport {
@@ -112,11 +116,16 @@ impl StreamTransport {
             // A socket that lost its peer in between may refuse; reading will tell.
             let _ = socket::set_nodelay(start.fd);
         }
+        let medium = if start.tcp {
+            Medium::Tcp
+        } else {
+            Medium::Socket
+        };
         let face = Face {
             object: transport.clone().into_any().unbind(),
             sink: &AsyncioSink,
         };
-        let stream = Stream::new(start.fd, start.tcp, owner, face, OPTIONS);
+        let stream = Stream::new(start.fd, medium, owner, face, OPTIONS);
         transport.get().key.set(stream::open(core, stream));
         if let Some(server) = start.server {
             attach(&server, &transport)?;
@@ -242,6 +251,11 @@ impl StreamTransport {
         if refused == WriteRefused::AfterEof {
             return Err(PyRuntimeError::new_err(
                 "Cannot call write() after write_eof()",
+            ));
+        }
+        if refused == WriteRefused::SendsFile {
+            return Err(PyRuntimeError::new_err(
+                "unable to write; sendfile is in progress",
             ));
         }
         let transport = slf.get();
