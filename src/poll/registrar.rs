@@ -69,6 +69,15 @@ impl Registrar {
         }
     }
 
+    /// As [`Registrar::remove`], but says whether there was anything to forget.
+    pub fn take_out(&self, fd: Fd) -> io::Result<bool> {
+        match level::delete(self.poller, fd) {
+            Ok(()) => Ok(true),
+            Err(error) if level::is_gone(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes one side away from a watcher's registration. Never adds one: if the owner closed the descriptor,
     /// its number may name a file by now that nobody asked to watch.
     pub fn narrow_level(&self, fd: Fd, key: Key, want: Want) -> io::Result<()> {

@@ -1,13 +1,14 @@
 //! Socket addresses as Python's socket module writes them.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
 
-use crate::sys::addr::Named;
+use crate::sys::addr::{Address, Named};
 
 /// The tuple, str or bytes that `socket.getsockname()` answers for the address; None without one, and for a family
 /// that has no common form.
@@ -24,5 +25,194 @@ pub fn to_python(py: Python<'_>, address: Option<&Named>) -> PyResult<Py<PyAny>>
         }
         Some(Named::Unix(path)) => OsString::from_vec(path.clone()).into_py_any(py),
         Some(Named::Other) => Ok(py.None()),
+    }
+}
+
+/// The kernel's form of an address whose meaning is in itself: numbers, or a path. None for everything else (a host name,
+/// a scope by name, what is no address): Python's socket knows what to do with it, or to say of it.
+pub fn from_python(object: &Bound<'_, PyAny>, kind: Kind) -> Option<Address> {
+    match kind {
+        Kind::V4 => {
+            let tuple = object.cast_exact::<PyTuple>().ok()?;
+            let [host, port] = tuple.as_slice() else {
+                return None;
+            };
+            Some(Address::v4(text::<Ipv4Addr>(host)?, number(port)?))
+        }
+        Kind::V6 => {
+            let tuple = object.cast_exact::<PyTuple>().ok()?;
+            let (host, port, rest) = match tuple.as_slice() {
+                [host, port, rest @ ..] if rest.len() <= 2 => (host, port, rest),
+                _ => return None,
+            };
+            let number_or_0 = |index: usize| rest.get(index).map_or(Some(0), number::<u32>);
+            let flow = number_or_0(0).filter(|&flow| flow <= 0xf_ffff)?;
+            let host = text::<Ipv6Addr>(host)?;
+            Some(Address::v6(host, number(port)?, flow, number_or_0(1)?))
+        }
+        Kind::Unix => {
+            if let Ok(name) = object.cast_exact::<PyBytes>() {
+                return Address::unix(name.as_bytes());
+            }
+            let path: OsString = object.cast_exact::<PyString>().ok()?.extract().ok()?;
+            Address::unix(path.as_bytes())
+        }
+        Kind::Other => None,
+    }
+}
+
+/// What kind of addresses a socket has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    V4,
+    V6,
+    Unix,
+    /// Only Python's socket module knows them.
+    Other,
+}
+
+impl Kind {
+    /// Of an address that the socket has, be it an empty one.
+    pub fn of(address: &Address) -> Kind {
+        match address.named() {
+            Named::V4(..) => Kind::V4,
+            Named::V6(..) => Kind::V6,
+            Named::Unix(_) => Kind::Unix,
+            Named::Other => Kind::Other,
+        }
+    }
+}
+
+fn text<T: std::str::FromStr>(object: &Bound<'_, PyAny>) -> Option<T> {
+    let text = object.cast_exact::<PyString>().ok()?;
+    text.to_str().ok()?.parse().ok()
+}
+
+fn number<'py, T: for<'a> FromPyObject<'a, 'py>>(object: &Bound<'py, PyAny>) -> Option<T> {
+    object.cast_exact::<PyInt>().ok()?.extract().ok()
+}
+
+/// The largest address that is remembered: IPv6.
+const LONGEST: usize = 28;
+
+/// How many are remembered at most, a power of two. A flood from more senders costs each datagram a new tuple.
+const LARGEST: usize = 1024;
+
+struct Known {
+    length: usize,
+    bytes: [u8; LONGEST],
+    object: Py<PyAny>,
+}
+
+/// Addresses that have come, with the Python object made for each: making it costs as much as receiving a datagram, and
+/// the same sender will write again. The other way, too: an answer goes to the very object that came.
+#[derive(Default)]
+pub struct Senders {
+    /// One place for each hash, a power of two or empty.
+    known: Vec<Option<Known>>,
+    /// By the hash of an object's address: where in `known` it is.
+    places: Vec<u16>,
+    /// The object that was sent to last, if it was none of those.
+    last: Option<(Py<PyAny>, Address)>,
+}
+
+fn hash(bytes: &[u8]) -> usize {
+    let mut hash = 0u64;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+    (hash >> 40) as usize
+}
+
+fn hash_of_object(object: usize) -> usize {
+    hash(&object.to_le_bytes())
+}
+
+impl Senders {
+    /// The object of an address.
+    #[inline]
+    pub fn object(&self, address: &Address) -> Option<&Py<PyAny>> {
+        let bytes = address.as_bytes();
+        let known = self.known.get(hash(bytes) & self.mask())?.as_ref()?;
+        (known.bytes[..known.length] == *bytes).then_some(&known.object)
+    }
+
+    /// The address of an object that was given out or sent to before: the very object, of which `pointer` is the
+    /// address.
+    #[inline]
+    pub fn address(&self, pointer: usize) -> Option<Address> {
+        if let Some((object, address)) = &self.last
+            && object.as_ptr() as usize == pointer
+        {
+            return Some(*address);
+        }
+        let place = *self.places.get(hash_of_object(pointer) & self.mask())?;
+        let known = self.known.get(usize::from(place))?.as_ref()?;
+        (known.object.as_ptr() as usize == pointer)
+            .then(|| Address::from_bytes(&known.bytes[..known.length]))
+    }
+
+    /// Remembers the object made for an address that came. What it takes the place of is for the caller to drop, with
+    /// nothing borrowed.
+    #[must_use]
+    pub fn learn(&mut self, address: &Address, object: Py<PyAny>) -> Option<Py<PyAny>> {
+        let bytes = address.as_bytes();
+        if bytes.is_empty() || bytes.len() > LONGEST {
+            return Some(object);
+        }
+        if self.known.is_empty() {
+            self.resize(8);
+        }
+        while self.known.len() < LARGEST && self.known[hash(bytes) & self.mask()].is_some() {
+            self.resize(self.known.len() * 2);
+        }
+        let mut known = Known {
+            length: bytes.len(),
+            bytes: [0; LONGEST],
+            object,
+        };
+        known.bytes[..bytes.len()].copy_from_slice(bytes);
+        self.place(known).map(|old| old.object)
+    }
+
+    /// Remembers the object that was sent to.
+    #[must_use]
+    pub fn note_sent(&mut self, object: Py<PyAny>, address: Address) -> Option<Py<PyAny>> {
+        self.last.replace((object, address)).map(|(old, _)| old)
+    }
+
+    fn mask(&self) -> usize {
+        self.known.len().wrapping_sub(1)
+    }
+
+    fn place(&mut self, known: Known) -> Option<Known> {
+        let mask = self.mask();
+        let index = hash(&known.bytes[..known.length]) & mask;
+        // There are at most LARGEST places.
+        self.places[hash_of_object(known.object.as_ptr() as usize) & mask] = index as u16;
+        self.known[index].replace(known)
+    }
+
+    fn resize(&mut self, size: usize) {
+        let mut old = std::mem::take(&mut self.known);
+        self.known.resize_with(size, || None);
+        self.places = vec![0; size];
+        for known in old.drain(..).flatten() {
+            // In a table twice as large no two meet that did not meet before.
+            let nothing = self.place(known);
+            debug_assert!(nothing.is_none());
+        }
+    }
+
+    /// Every Python object it holds.
+    pub fn visit(&self, visitor: &mut dyn FnMut(&Py<PyAny>)) {
+        for known in self.known.iter().flatten() {
+            visitor(&known.object);
+        }
+        if let Some((object, _)) = &self.last {
+            visitor(object);
+        }
     }
 }

@@ -92,16 +92,7 @@ impl<'py> Data<'py> {
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Data::Bytes(bytes) => bytes.as_bytes(),
-            Data::Buffer(buffer) => {
-                if buffer.item_count() == 0 {
-                    return &[];
-                }
-                // SAFETY: contiguous bytes, kept in place by the buffer export we hold; the
-                // callers read it before any Python code can run.
-                unsafe {
-                    std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes())
-                }
-            }
+            Data::Buffer(buffer) => contents(buffer),
             Data::Copied(data) => data,
         }
     }
@@ -119,6 +110,27 @@ impl<'py> Data<'py> {
             }
             other => Chunk::Owned(other.as_slice()[offset..].into()),
         }
+    }
+}
+
+/// The bytes of a contiguous buffer, valid while nothing runs that could change it: no Python in between.
+#[inline]
+fn contents(buffer: &PyBuffer<u8>) -> &[u8] {
+    if buffer.item_count() == 0 {
+        return &[];
+    }
+    // SAFETY: contiguous bytes (the callers made sure), kept in place by the buffer export we hold; the callers read
+    // it before any Python code can run.
+    unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) }
+}
+
+/// The bytes of a buffer export that is known to be contiguous; empty if it is not. Valid until Python runs.
+#[inline]
+pub fn exported<'a>(_py: Python<'a>, buffer: &'a PyBuffer<u8>) -> &'a [u8] {
+    if buffer.is_c_contiguous() {
+        contents(buffer)
+    } else {
+        &[]
     }
 }
 

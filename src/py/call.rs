@@ -88,6 +88,27 @@ pub fn call_tuple<'py>(
     }
 }
 
+/// `callable(argument)`.
+#[inline]
+pub fn call1<'py>(
+    callable: &Bound<'py, PyAny>,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let vector = [std::ptr::null_mut(), argument.as_ptr()];
+    // SAFETY: a free slot, then one live reference; answers a new reference or null with an exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            callable.py(),
+            ffi::PyObject_Vectorcall(
+                callable.as_ptr(),
+                vector.as_ptr().add(1),
+                1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                std::ptr::null_mut(),
+            ),
+        )
+    }
+}
+
 /// `object.name()` through the instance, so that a replaced method is the one called.
 #[inline]
 pub fn call_method0<'py>(

@@ -49,6 +49,11 @@ imported! {
     /// `(bytes, bytearray, memoryview)`, what asyncio's write accepts.
     BYTES_LIKE = "interloop._loop.native", "BYTES_LIKE";
     MEMORYVIEW = "builtins", "memoryview";
+    SOCKET = "socket", "socket";
+    CANCELLED_ERROR = "asyncio", "CancelledError";
+    INVALID_STATE_ERROR = "asyncio", "InvalidStateError";
+    /// Refuses `ssl.SSLSocket`.
+    CHECK_SSL_SOCKET = "asyncio.base_events", "_check_ssl_socket";
     SET_RESULT_UNLESS_CANCELLED = "asyncio.futures", "_set_result_unless_cancelled";
     // What Rust asks of Python once per rare event; see interloop._loop.native.
     REPORT_CALLBACK = "interloop._loop.native", "report_callback";
@@ -56,6 +61,9 @@ imported! {
     REPORT_PROTOCOL = "interloop._loop.native", "report_protocol";
     REPORT_ACCEPT = "interloop._loop.native", "report_accept";
     REPORT_TRANSPORT = "interloop._loop.native", "report_transport";
+    REPORT_OPERATION = "interloop._loop.native", "report_operation";
+    RESOLUTION = "interloop._loop.native", "resolution";
+    SOCKET_ERROR = "interloop._loop.native", "socket_error";
     REPORT_SLOW = "interloop._loop.native", "report_slow";
     SOURCE_TRACEBACK = "interloop._loop.native", "source_traceback";
     HANDLE_REPR = "interloop._loop.native", "handle_repr";

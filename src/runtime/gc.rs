@@ -28,8 +28,9 @@ impl LoopCore {
                 for (_, source) in state.sources.iter() {
                     match source {
                         Source::Watcher(watcher) => {
-                            visit.call(watcher.reader.as_ref())?;
-                            visit.call(watcher.writer.as_ref())?;
+                            for waiter in [&watcher.reader, &watcher.writer].into_iter().flatten() {
+                                visit.call(waiter.object())?;
+                            }
                         }
                         Source::Driver(driver) => {
                             let mut result = Ok(());

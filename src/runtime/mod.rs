@@ -4,6 +4,7 @@ pub mod core;
 pub mod fork;
 pub mod gc;
 pub mod handle;
+pub mod park;
 pub mod schedule;
 pub mod state;
 pub mod turn;

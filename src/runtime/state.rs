@@ -135,11 +135,16 @@ impl LoopState {
     }
 
     /// Puts a source in. Answers its key and what was there before under the same descriptor: a watcher whose
-    /// owner closed the descriptor without a word. The caller drops it, with nothing borrowed.
+    /// owner closed the descriptor without a word, or one that an operation on the same socket left registered. The
+    /// caller drops it, with nothing borrowed.
     #[must_use]
     pub fn insert(&mut self, source: Source) -> (Key, Option<Source>) {
         let fd = source.fd();
         let old = self.key_of(fd).and_then(|key| self.sources.remove(key));
+        if let (Some(Source::Watcher(_)), Some(kernel)) = (&old, &self.kernel) {
+            // The new source registers itself, which the kernel refuses twice. Fails when there is no entry.
+            let _ = kernel.registrar.remove(fd);
+        }
         let key = self.sources.insert(source);
         if let Ok(index) = usize::try_from(fd) {
             if self.by_fd.len() <= index {

@@ -13,7 +13,9 @@ use pyo3::prelude::*;
 
 use super::LoopCore;
 use super::handle::Handle;
+use super::park;
 use super::state::{Item, Source};
+use super::watch::Waiter;
 use crate::poll::Poller;
 use crate::py::{errors, names, threads};
 
@@ -94,7 +96,8 @@ fn poll(slf: &Bound<'_, LoopCore>, timeout: Option<f64>) -> PyResult<()> {
         ));
     };
     let result = wait(py, core, &mut poller, timeout);
-    let stale = take_events(py, core, &poller);
+    let (stale, left) = take_events(py, core, &poller);
+    drop(left);
     core.poller.with(py, |place, _| *place = Some(poller));
     if stale {
         core.renew_poller(py)?;
@@ -128,13 +131,15 @@ fn wait(
     result
 }
 
-/// Queues what the poller reported; true when the kernel has an entry for a source that is gone.
-fn take_events(py: Python<'_>, core: &LoopCore, poller: &Poller) -> bool {
+/// Queues what the poller reported. True when the kernel has an entry for a source that is gone; and the watchers that
+/// had been left registered after an operation, and which nobody needs.
+fn take_events(py: Python<'_>, core: &LoopCore, poller: &Poller) -> (bool, Vec<Source>) {
     if poller.is_quiet() {
-        return false;
+        return (false, Vec::new());
     }
     core.state.with(py, |state, refs| {
         let mut stale = false;
+        let mut left = Vec::new();
         for (key, readiness) in poller.events() {
             match state.sources.get_mut(key) {
                 Some(Source::Driver(driver)) => {
@@ -143,21 +148,33 @@ fn take_events(py: Python<'_>, core: &LoopCore, poller: &Poller) -> bool {
                     }
                 }
                 Some(Source::Watcher(watcher)) => {
-                    if readiness.readable
-                        && let Some(reader) = &watcher.reader
-                    {
-                        state.ready.push_back(Item::Call(refs.clone(reader)));
+                    let mut item = |side: &Option<Waiter>, entry| match side {
+                        Some(Waiter::Handle(handle)) => {
+                            state.ready.push_back(Item::Call(refs.clone(handle)));
+                        }
+                        Some(Waiter::Parked(_)) => state.ready.push_back(Item::Run(key, entry)),
+                        None => {}
+                    };
+                    if readiness.readable {
+                        item(&watcher.reader, park::wake_reader);
                     }
-                    if readiness.writable
-                        && let Some(writer) = &watcher.writer
-                    {
-                        state.ready.push_back(Item::Call(refs.clone(writer)));
+                    if readiness.writable {
+                        item(&watcher.writer, park::wake_writer);
+                    }
+                    let want = watcher.want();
+                    let useless = readiness.readable && watcher.armed.readable && !want.readable
+                        || readiness.writable && watcher.armed.writable && !want.writable;
+                    if useless && let Some(kernel) = &state.kernel {
+                        stale |= !watcher.relax(&kernel.registrar, key);
+                        if watcher.is_idle() {
+                            left.extend(state.remove(key));
+                        }
                     }
                 }
                 None => stale = true,
             }
         }
-        stale
+        (stale, left)
     })
 }
 

@@ -1,4 +1,5 @@
-//! Watchers: `add_reader`, `add_writer` and their kin, level-triggered for the user.
+//! Watchers: `add_reader`, `add_writer` and their kin, level-triggered for the user; and where one-off operations wait
+//! (see `park`).
 
 use std::io;
 
@@ -17,40 +18,114 @@ use crate::sys::level::{self, Want};
 /// A descriptor that Python code reads or writes itself.
 pub struct Watcher {
     pub fd: Fd,
-    pub reader: Option<Py<Handle>>,
-    pub writer: Option<Py<Handle>>,
+    pub reader: Option<Waiter>,
+    pub writer: Option<Waiter>,
+    /// What the kernel reports. After an operation more than anybody waits for: the next one on the same socket finds
+    /// its registration in place, and one that does not come is taken out when the kernel reports for nobody.
+    pub(super) armed: Want,
+    /// A weak reference to the Python socket for which an operation armed it. While that lives and has this number,
+    /// the number means the file that is registered.
+    pub(super) socket: Option<Py<PyAny>>,
+    /// How much the last receive of an operation brought.
+    pub(super) lately: usize,
+}
+
+/// Who waits on one side of a watcher.
+pub enum Waiter {
+    /// Called whenever the side is ready, until it is removed.
+    Handle(Py<Handle>),
+    /// Woken once.
+    Parked(Parked),
+}
+
+/// An operation that waits, and what wakes it.
+pub struct Parked {
+    pub object: Py<PyAny>,
+    pub wake: Wake,
+}
+
+/// Called with nothing borrowed, after the operation has left its place. Errors leave the loop, as those of an
+/// [`Entry`](super::state::Entry).
+pub type Wake = for<'py> fn(&Bound<'py, LoopCore>, &Bound<'py, PyAny>) -> PyResult<()>;
+
+impl Waiter {
+    /// The Python object that waits.
+    pub fn object(&self) -> &Py<PyAny> {
+        match self {
+            Waiter::Handle(handle) => handle.as_any(),
+            Waiter::Parked(parked) => &parked.object,
+        }
+    }
+
+    /// Nobody will call it any more: an event of this batch that is queued already must not either. A parked
+    /// operation is looked up when its turn comes, so there is nothing to cancel.
+    pub(super) fn cancel(self, py: Python<'_>) {
+        if let Waiter::Handle(handle) = self {
+            cancel(py, &handle);
+        }
+    }
 }
 
 /// Which side of a watcher.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
     Reader,
     Writer,
 }
 
 impl Watcher {
-    fn want(&self) -> Want {
+    fn new(fd: Fd) -> Self {
+        Watcher {
+            fd,
+            reader: None,
+            writer: None,
+            armed: Want {
+                readable: false,
+                writable: false,
+            },
+            socket: None,
+            lately: 0,
+        }
+    }
+
+    pub(super) fn want(&self) -> Want {
         Want {
             readable: self.reader.is_some(),
             writable: self.writer.is_some(),
         }
     }
 
-    fn side(&mut self, side: Side) -> &mut Option<Py<Handle>> {
+    pub(super) fn side(&mut self, side: Side) -> &mut Option<Waiter> {
         match side {
             Side::Reader => &mut self.reader,
             Side::Writer => &mut self.writer,
         }
     }
 
-    pub(super) fn register(&self, registrar: &Registrar, key: Key) -> io::Result<()> {
-        registrar.set_level(self.fd, key, self.want(), false)
+    pub(super) fn is_armed(&self, side: Side) -> bool {
+        match side {
+            Side::Reader => self.armed.readable,
+            Side::Writer => self.armed.writable,
+        }
+    }
+
+    pub(super) fn register(&mut self, registrar: &Registrar, key: Key) -> io::Result<()> {
+        self.armed = self.want();
+        if self.is_idle() {
+            return Ok(());
+        }
+        registrar.set_level(self.fd, key, self.armed, false)
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.reader.is_none() && self.writer.is_none()
     }
 
     /// Cancels both sides: an event of this batch that is queued already must not call them any more.
     pub fn cancel(self, py: Python<'_>) {
-        for handle in [self.reader, self.writer].into_iter().flatten() {
-            cancel(py, &handle);
+        for waiter in [self.reader, self.writer].into_iter().flatten() {
+            waiter.cancel(py);
         }
     }
 }
@@ -83,18 +158,18 @@ pub fn descriptor(object: &Bound<'_, PyAny>) -> PyResult<Fd> {
     }
 }
 
-/// What a new handle took the place of: the side's old one, and a watcher whose descriptor was closed without a word.
-type Displaced = (Option<Py<Handle>>, Option<Source>);
+/// What a new waiter took the place of: the side's old one, and a watcher whose descriptor was closed without a word.
+pub(super) type Displaced = (Option<Waiter>, Option<Source>);
 
-/// Why a side was not set, the handle that was to be set, and a watcher whose descriptor was closed without a word.
-type Refused = (io::Error, Py<Handle>, Option<Source>);
+/// Why a side was not set, the waiter that was to be set, and a watcher whose descriptor was closed without a word.
+pub(super) type Refused = (io::Error, Waiter, Option<Source>);
 
 /// Sets one side of the descriptor's watcher. On an error nothing has changed, but for a watcher found dead.
-fn set_side(
+pub(super) fn set_side(
     state: &mut LoopState,
     fd: Fd,
     side: Side,
-    handle: Py<Handle>,
+    waiter: Waiter,
 ) -> Result<Displaced, Refused> {
     let mut displaced = None;
     if let Some(key) = state.key_of(fd) {
@@ -108,23 +183,24 @@ fn set_side(
                 Side::Writer => want.writable = true,
             }
             match kernel.registrar.narrow_level(fd, key, want) {
-                Ok(()) => return Ok((watcher.side(side).replace(handle), None)),
+                Ok(()) => {
+                    watcher.armed = want;
+                    return Ok((watcher.side(side).replace(waiter), None));
+                }
                 // The number names another file by now. A new key: the old file's entry may live on under a
                 // duplicate, and its events must not find the new watcher.
                 Err(error) if level::is_gone(&error) => displaced = state.remove(key),
-                Err(error) => return Err((error, handle, None)),
+                Err(error) => return Err((error, waiter, None)),
             }
         }
     }
-    let mut watcher = Watcher {
-        fd,
-        reader: None,
-        writer: None,
-    };
-    *watcher.side(side) = Some(handle);
+    let mut watcher = Watcher::new(fd);
+    *watcher.side(side) = Some(waiter);
     let want = watcher.want();
-    let (key, none) = state.insert(Source::Watcher(watcher));
-    debug_assert!(none.is_none(), "callers refuse descriptors of transports");
+    watcher.armed = want;
+    // Callers refuse descriptors of transports; a listener gives way, as it does in asyncio's own loop.
+    let (key, listener) = state.insert(Source::Watcher(watcher));
+    let displaced = displaced.or(listener);
     let result = match &state.kernel {
         Some(kernel) => kernel.registrar.set_level(fd, key, want, false),
         None => Err(io::Error::from(io::ErrorKind::NotConnected)),
@@ -133,7 +209,7 @@ fn set_side(
         Ok(()) => Ok((None, displaced)),
         Err(error) => match state.remove(key) {
             Some(Source::Watcher(mut watcher)) => match watcher.side(side).take() {
-                Some(handle) => Err((error, handle, displaced)),
+                Some(waiter) => Err((error, waiter, displaced)),
                 None => unreachable!("the side was set above"),
             },
             _ => unreachable!("the watcher was inserted above"),
@@ -141,8 +217,8 @@ fn set_side(
     }
 }
 
-/// Clears one side. Answers the handle that was there.
-fn clear_side(state: &mut LoopState, fd: Fd, side: Side) -> Option<Py<Handle>> {
+/// Clears one side. Answers the waiter that was there, and the watcher if nobody waits there any more.
+fn clear_side(state: &mut LoopState, fd: Fd, side: Side) -> Option<(Waiter, Option<Source>)> {
     let key = state.key_of(fd)?;
     let LoopState {
         sources, kernel, ..
@@ -163,11 +239,9 @@ fn clear_side(state: &mut LoopState, fd: Fd, side: Side) -> Option<Py<Handle>> {
         // there is no entry to change, and the event that never comes is what the caller asked for.
         drop(result);
     }
-    if empty {
-        let watcher = state.remove(key);
-        debug_assert!(watcher.is_some());
-    }
-    Some(old)
+    watcher.armed = want;
+    let watcher = if empty { state.remove(key) } else { None };
+    Some((old, watcher))
 }
 
 impl LoopCore {
@@ -182,21 +256,16 @@ impl LoopCore {
         let core = slf.get();
         core.check_closed()?;
         let fd = descriptor(fd)?;
-        if let Some(face) = core.face_of(py, fd) {
-            return Err(PyRuntimeError::new_err(format!(
-                "File descriptor {fd} is used by transport {}",
-                face.bind(py).repr()?
-            )));
-        }
+        core.refuse_face(py, fd)?;
         let handle = Handle::obtain(slf, callback, args, None)?;
-        let kept = handle.clone().unbind();
+        let kept = Waiter::Handle(handle.clone().unbind());
         match core
             .state
             .with(py, |state, _| set_side(state, fd, side, kept))
         {
             Ok((old, closed)) => {
                 if let Some(old) = old {
-                    cancel(py, &old);
+                    old.cancel(py);
                 }
                 if let Some(Source::Watcher(closed)) = closed {
                     closed.cancel(py);
@@ -220,10 +289,21 @@ impl LoopCore {
         let fd = descriptor(fd)?;
         match self.state.with(py, |state, _| clear_side(state, fd, side)) {
             None => Ok(false),
-            Some(handle) => {
-                cancel(py, &handle);
+            Some((waiter, _empty)) => {
+                waiter.cancel(py);
                 Ok(true)
             }
+        }
+    }
+
+    /// RuntimeError when a transport (or the like) owns the descriptor.
+    pub(super) fn refuse_face(&self, py: Python<'_>, fd: Fd) -> PyResult<()> {
+        match self.face_of(py, fd) {
+            None => Ok(()),
+            Some(face) => Err(PyRuntimeError::new_err(format!(
+                "File descriptor {fd} is used by transport {}",
+                face.bind(py).repr()?
+            ))),
         }
     }
 
@@ -275,7 +355,8 @@ impl LoopCore {
         self.unwatch(py, fd, Side::Writer)
     }
 
-    /// Every watched descriptor as (fd, reader's handle or None, writer's handle or None).
+    /// Every watched descriptor as (fd, who waits for reading or None, for writing or None): a handle, or an operation
+    /// such as `sock_recv()`.
     fn _watchers<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
         let watchers: Vec<_> = slf.get().state.with(py, |state, refs| {
@@ -283,12 +364,13 @@ impl LoopCore {
                 .sources
                 .iter()
                 .filter_map(|(_, source)| match source {
-                    Source::Watcher(watcher) => Some((
-                        watcher.fd,
-                        watcher.reader.as_ref().map(|handle| refs.clone(handle)),
-                        watcher.writer.as_ref().map(|handle| refs.clone(handle)),
-                    )),
-                    Source::Driver(_) => None,
+                    Source::Watcher(watcher) if !watcher.is_idle() => {
+                        let object = |side: &Option<Waiter>| {
+                            side.as_ref().map(|waiter| refs.clone(waiter.object()))
+                        };
+                        Some((watcher.fd, object(&watcher.reader), object(&watcher.writer)))
+                    }
+                    Source::Watcher(_) | Source::Driver(_) => None,
                 })
                 .collect()
         });

@@ -111,6 +111,11 @@ pub fn is_stream(fd: Fd) -> io::Result<bool> {
     Ok(option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM)
 }
 
+/// The error that is pending on a socket, 0 without one. Taken: it is not reported again.
+pub fn take_error(fd: Fd) -> io::Result<i32> {
+    option(fd, libc::SOL_SOCKET, libc::SO_ERROR)
+}
+
 /// The address that the socket is bound to.
 pub fn local_address(fd: Fd) -> io::Result<Address> {
     let mut address = Address::empty();

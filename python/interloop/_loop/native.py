@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     import traceback
 
-    from interloop._core import Handle, StreamTransport, TimerHandle
+    from interloop._core import Handle, SockOperation, StreamTransport, TimerHandle
 
 
 class _Loop(Protocol):
@@ -95,6 +95,30 @@ def report_accept(
         context["socket"] = trsock.TransportSocket(sock)
         loop._pause_listening(sock, constants.ACCEPT_RETRY_DELAY)
     loop.call_exception_handler(context)
+
+
+def report_operation(
+    loop: _Loop, exception: BaseException, callback: Any, operation: SockOperation[Any]
+) -> None:
+    """Who waited for a socket operation raised when it was woken."""
+    source = format_helpers._format_callback_source(callback, (operation,))
+    loop.call_exception_handler(
+        {"message": f"Exception in callback {source}", "exception": exception, "future": operation}
+    )
+
+
+def resolution(loop: Any, sock: socket.socket, address: Any) -> Any:
+    """The coroutine that finds out where `sock_connect()` is to go; None when the address says it."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        return loop._ensure_resolved(
+            address, family=sock.family, type=sock.type, proto=sock.proto, loop=loop
+        )
+    return None
+
+
+def socket_error(sock: socket.socket) -> int:
+    """What became of a connection attempt: 0 or an errno."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def report_slow(loop: _Loop, what: Any, seconds: float) -> None:

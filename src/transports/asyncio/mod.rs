@@ -7,6 +7,7 @@ mod private;
 mod protocol;
 mod server;
 mod sink;
+mod sock;
 mod transport;
 
 use pyo3::prelude::*;
@@ -19,6 +20,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = module.py().get_type::<transport::StreamTransport>();
     stock::lend(&class, &names::ASYNCIO_TRANSPORT)?;
     module.add_class::<server::Listening>()?;
+    module.add_class::<sock::SockOperation>()?;
     module.add_class::<pipe::PipeTransport>()?;
     module.add_class::<pipe_ends::ReadPipeTransport>()?;
     module.add_class::<pipe_ends::WritePipeTransport>()?;

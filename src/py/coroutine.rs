@@ -1,0 +1,77 @@
+//! What a native coroutine needs: to end with a value, to drive another one, to complain when nobody awaited it.
+
+use std::ffi::CString;
+
+use pyo3::exceptions::{PyRuntimeWarning, PyStopIteration};
+use pyo3::prelude::*;
+use pyo3::types::iterator::PySendResult;
+use pyo3::types::{PyIterator, PyType};
+
+/// The StopIteration by which `__next__` returns a value.
+#[inline]
+pub fn finish(value: &Bound<'_, PyAny>) -> PyErr {
+    // An instance: with a bare value a tuple would be taken for the exception's arguments.
+    match value.py().get_type::<PyStopIteration>().call1((value,)) {
+        Ok(stop) => PyErr::from_value(stop),
+        Err(error) => error,
+    }
+}
+
+/// `coroutine.send(value)`, and whether it goes on.
+pub fn send<'py>(
+    coroutine: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<PySendResult<'py>> {
+    // SAFETY: the type is only a name for the method: `PyIter_Send`, which it calls, takes any object and answers an
+    // exception for one that cannot be sent to.
+    let coroutine = unsafe { coroutine.cast_unchecked::<PyIterator>() };
+    coroutine.send(value)
+}
+
+/// `coroutine.throw(error)`, and whether it goes on.
+pub fn throw<'py>(coroutine: &Bound<'py, PyAny>, error: PyErr) -> PyResult<PySendResult<'py>> {
+    let py = coroutine.py();
+    match coroutine.call_method1(pyo3::intern!(py, "throw"), (error,)) {
+        Ok(yielded) => Ok(PySendResult::Next(yielded)),
+        Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
+            let value = error.value(py).getattr(pyo3::intern!(py, "value"))?;
+            Ok(PySendResult::Return(value))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The exception of a coroutine's `throw(typ, val, tb)`.
+pub fn thrown(
+    kind: &Bound<'_, PyAny>,
+    value: Option<&Bound<'_, PyAny>>,
+    traceback: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyErr> {
+    let value = value.filter(|value| !value.is_none());
+    let instance = match (kind.cast::<PyType>(), value) {
+        (Ok(class), Some(value)) if value.is_instance(class)? => value.clone(),
+        (Ok(class), Some(value)) => class.call1((value,))?,
+        (Ok(class), None) => class.call0()?,
+        (Err(_), _) => kind.clone(),
+    };
+    if let Some(traceback) = traceback.filter(|traceback| !traceback.is_none()) {
+        instance.setattr("__traceback__", traceback)?;
+    }
+    Ok(PyErr::from_value(instance))
+}
+
+/// The warning about a coroutine that is collected without having been awaited. May be called while an exception is
+/// on its way, from a destructor.
+#[cold]
+pub fn warn_unawaited(py: Python<'_>, name: &str) {
+    let pending = PyErr::take(py);
+    if let Ok(text) = CString::new(format!("coroutine '{name}' was never awaited")) {
+        let category = py.get_type::<PyRuntimeWarning>();
+        if let Err(error) = PyErr::warn(py, &category, &text, 1) {
+            error.write_unraisable(py, None);
+        }
+    }
+    if let Some(pending) = pending {
+        pending.restore(py);
+    }
+}

@@ -1,0 +1,103 @@
+//! `loop.sock_recv()` and its kin: asyncio's operations on plain sockets.
+
+mod attempt;
+mod connect;
+mod operation;
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use self::attempt::Work;
+pub use self::operation::SockOperation;
+use crate::runtime::LoopCore;
+use crate::runtime::watch::Side;
+
+#[pymethods]
+impl LoopCore {
+    /// Receives at most `n` bytes; b"" at the end of file. A coroutine. The loop's thread. Errors: those of
+    /// `socket.recv()`; ValueError for a blocking socket in debug mode.
+    fn sock_recv(
+        slf: &Bound<'_, Self>,
+        sock: Py<PyAny>,
+        n: Bound<'_, PyAny>,
+    ) -> PyResult<SockOperation> {
+        let work = match n.extract::<usize>() {
+            Ok(count) if count > 0 => Work::Recv(count),
+            // The socket's own method knows what to say.
+            _ => Work::call(slf.py(), "recv", Side::Reader, (n,))?,
+        };
+        Ok(SockOperation::new(slf, sock, "sock_recv", work))
+    }
+
+    /// Receives into a writable buffer; answers the number of bytes, 0 at the end of file. A coroutine. The loop's
+    /// thread. Errors: those of `socket.recv_into()`; ValueError for a blocking socket in debug mode.
+    fn sock_recv_into(slf: &Bound<'_, Self>, sock: Py<PyAny>, buf: Py<PyAny>) -> SockOperation {
+        SockOperation::new(slf, sock, "sock_recv_into", Work::RecvInto(buf))
+    }
+
+    /// Receives a datagram of at most `bufsize` bytes; answers (bytes, address). A coroutine. The loop's thread.
+    /// Errors: those of `socket.recvfrom()`; ValueError for a blocking socket in debug mode.
+    fn sock_recvfrom(
+        slf: &Bound<'_, Self>,
+        sock: Py<PyAny>,
+        bufsize: Bound<'_, PyAny>,
+    ) -> PyResult<SockOperation> {
+        let work = Work::call(slf.py(), "recvfrom", Side::Reader, (bufsize,))?;
+        Ok(SockOperation::new(slf, sock, "sock_recvfrom", work))
+    }
+
+    /// Receives a datagram into a buffer, at most `nbytes` of it (0: as much as fits); answers (count, address). A
+    /// coroutine. The loop's thread. Errors: those of `socket.recvfrom_into()`; ValueError for a blocking socket in
+    /// debug mode.
+    #[pyo3(signature = (sock, buf, nbytes=None), text_signature = "($self, sock, buf, nbytes=0)")]
+    fn sock_recvfrom_into(
+        slf: &Bound<'_, Self>,
+        sock: Py<PyAny>,
+        buf: Bound<'_, PyAny>,
+        nbytes: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<SockOperation> {
+        let py = slf.py();
+        let args = match nbytes {
+            Some(count) if count.is_truthy()? => (buf, count).into_pyobject(py)?,
+            _ => (buf,).into_pyobject(py)?,
+        };
+        let work = Work::Call {
+            method: "recvfrom_into",
+            side: Side::Reader,
+            args: args.unbind(),
+        };
+        Ok(SockOperation::new(slf, sock, "sock_recvfrom_into", work))
+    }
+
+    /// Sends all of `data`. After an error nobody knows how much has left. A coroutine. The loop's thread. Errors: those
+    /// of `socket.send()`; ValueError for a blocking socket in debug mode.
+    fn sock_sendall(slf: &Bound<'_, Self>, sock: Py<PyAny>, data: Py<PyAny>) -> SockOperation {
+        SockOperation::new(slf, sock, "sock_sendall", Work::Sendall(data))
+    }
+
+    /// Sends a datagram to an address; answers how many bytes. A coroutine. The loop's thread. Errors: those of
+    /// `socket.sendto()`; ValueError for a blocking socket in debug mode.
+    fn sock_sendto(
+        slf: &Bound<'_, Self>,
+        sock: Py<PyAny>,
+        data: Bound<'_, PyAny>,
+        address: Bound<'_, PyAny>,
+    ) -> PyResult<SockOperation> {
+        let work = Work::call(slf.py(), "sendto", Side::Writer, (data, address))?;
+        Ok(SockOperation::new(slf, sock, "sock_sendto", work))
+    }
+
+    /// Connects to an address, looking a name up by `loop.getaddrinfo()`. A coroutine. The loop's thread. Errors:
+    /// those of `socket.connect()`; ValueError for a blocking socket in debug mode.
+    fn sock_connect(slf: &Bound<'_, Self>, sock: Py<PyAny>, address: Py<PyAny>) -> SockOperation {
+        SockOperation::new(slf, sock, "sock_connect", Work::connect(address))
+    }
+
+    /// Accepts a connection; answers (socket, address), the socket being non-blocking. A coroutine. The loop's thread.
+    /// Errors: those of `socket.accept()`; ValueError for a blocking socket in debug mode.
+    fn sock_accept(slf: &Bound<'_, Self>, sock: Py<PyAny>) -> PyResult<SockOperation> {
+        let args = PyTuple::empty(slf.py()).unbind();
+        let work = Work::Accept(args);
+        Ok(SockOperation::new(slf, sock, "sock_accept", work))
+    }
+}
