@@ -255,8 +255,12 @@ def run_queue_wait():
     """ns that our threads stood runnable while others had the core."""
     total = 0
     for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/schedstat") as line:
-            total += int(line.read().split()[1])
+        try:
+            with open(f"/proc/self/task/{thread}/schedstat") as line:
+                total += int(line.read().split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            # It has ended since it was listed: join() returns before the kernel is done with a thread.
+            continue
     return total
 
 

@@ -36,7 +36,7 @@ pub fn run(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
             !state.ready.is_empty() && state.sources.is_empty()
         }) && !threads::are_others(py);
         if !pointless {
-            poll(slf, timeout(slf, None)?)?;
+            poll(slf, next_wait(slf, None)?)?;
         }
         after_poll(slf)?;
         if core.stopping.get() {
@@ -48,7 +48,7 @@ pub fn run(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
 /// One turn. Waits at most `limit` seconds for something to happen. Errors: what a callback raised to stop the
 /// loop, or what a signal handler raised.
 pub fn turn(slf: &Bound<'_, LoopCore>, limit: Option<f64>) -> PyResult<()> {
-    poll(slf, timeout(slf, limit)?)?;
+    poll(slf, next_wait(slf, limit)?)?;
     after_poll(slf)
 }
 
@@ -59,6 +59,13 @@ fn after_poll(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     take_due(slf)?;
     run_ready(slf)?;
     flush(slf)
+}
+
+/// How long to wait, in seconds, once Python's signal handlers have run: one that came while native code was at work
+/// would otherwise be handled after the sleep, whenever that ends.
+fn next_wait(slf: &Bound<'_, LoopCore>, limit: Option<f64>) -> PyResult<Option<f64>> {
+    slf.py().check_signals()?;
+    timeout(slf, limit)
 }
 
 /// How long to wait, in seconds: not at all when something is ready, until the next deadline otherwise.
