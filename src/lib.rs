@@ -12,6 +12,8 @@ pub mod py; // floor 2: the only place that calls Python's C interface
 
 pub mod runtime; // floor 3: the loop's state, one turn, handles, watchers
 
+pub mod tls; // floor 4: layers between socket and face, TLS sessions and their engines
+
 pub mod io; // floor 5: stream and listener cores, the sink they answer to
 
 pub mod transports; // floor 6: the faces

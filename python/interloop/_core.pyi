@@ -5,6 +5,7 @@
 
 import asyncio
 import socket
+import ssl
 import traceback
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
@@ -21,7 +22,9 @@ __all__ = [
     "SockOperation",
     "StreamTransport",
     "TimerHandle",
+    "TlsTransport",
     "WritePipeTransport",
+    "_drive_openssl",
 ]
 
 _Ts = TypeVarTuple("_Ts")
@@ -146,7 +149,24 @@ class LoopCore:
         sock: socket.socket,
         server: asyncio.AbstractServer | None,
         backlog: int,
+        tls: tuple[ssl.SSLContext, float | None, float | None] | None = None,
     ) -> None: ...
+    def _open_tls(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        tls: tuple[ssl.SSLContext, bool, str | None, float, float],
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+        server: asyncio.AbstractServer | None = None,
+    ) -> TlsTransport: ...
+    def _begin_tls(
+        self,
+        transport: StreamTransport,
+        protocol: asyncio.BaseProtocol,
+        tls: tuple[ssl.SSLContext, bool, str | None, float, float],
+        waiter: asyncio.Future[None],
+    ) -> TlsTransport: ...
     def _stop_listening(self, fd: int) -> bool: ...
     def sock_recv(self, sock: socket.socket, n: int) -> SockOperation[bytes]: ...
     def sock_recv_into(self, sock: socket.socket, buf: Buffer) -> SockOperation[int]: ...
@@ -163,7 +183,7 @@ class LoopCore:
     def sock_connect(self, sock: socket.socket, address: Any) -> SockOperation[None]: ...
     def sock_accept(self, sock: socket.socket) -> SockOperation[tuple[socket.socket, Any]]: ...
 
-@final
+@disjoint_base
 class StreamTransport(asyncio.Transport):
     _start_tls_compatible: bool
     _protocol: asyncio.BaseProtocol | None
@@ -274,6 +294,31 @@ class WritePipeTransport(PipeTransport, asyncio.Transport):  # type: ignore[misc
     def get_write_buffer_size(self) -> int: ...
     def get_write_buffer_limits(self) -> tuple[int, int]: ...
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+@final
+class TlsTransport(StreamTransport):
+    _extra: dict[str, Any]
+
+    @property
+    def _ssl_protocol(self) -> Any: ...
+    @property
+    def _sslcontext(self) -> ssl.SSLContext | None: ...
+    @property
+    def _sslobj(self) -> ssl.SSLObject | None: ...
+    @property
+    def _engine(self) -> str: ...
+    @property
+    def _beneath(self) -> StreamTransport | None: ...
+    @property
+    def _sendfile_compatible(self) -> Any: ...
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def get_read_buffer_limits(self) -> tuple[int, int]: ...
+    def get_read_buffer_size(self) -> int: ...
+    def _handshake_timed_out(self) -> None: ...
+    def _shutdown_timed_out(self) -> None: ...
+    def _test__append_write_backlog(self, data: Buffer) -> None: ...
+
+def _drive_openssl(wanted: bool) -> bool: ...
 
 @final
 class Listening: ...

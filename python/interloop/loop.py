@@ -15,15 +15,20 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import constants, events, sslproto
+from asyncio import constants, events
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from interloop._core import LoopCore, ReadPipeTransport, StreamTransport, WritePipeTransport
+from interloop._core import (
+    LoopCore,
+    ReadPipeTransport,
+    StreamTransport,
+    WritePipeTransport,
+)
 
 # `native` is for the extension, which looks it up when something goes wrong: too late to read a file when the process
 # is out of descriptors.
-from interloop._loop import fork, lifecycle, native, pipes, sendfile  # noqa: F401
+from interloop._loop import fork, lifecycle, native, pipes, sendfile, tls  # noqa: F401
 from interloop._loop.selector import SelectorView
 from interloop._loop.signals import Wakeup
 from interloop._loop.stock import StockLoop
@@ -218,20 +223,62 @@ class Loop(LoopCore, StockLoop):
         ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
-        # The published types are narrower than the constructor: no waiter, and fractions of seconds, are fine.
-        make_protocol: Callable[..., Any] = sslproto.SSLProtocol
-        ssl_protocol = make_protocol(
-            self,
-            protocol,
+        settings = tls.settings(
             sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            server_side=server_side,
+            server_hostname=server_hostname,
         )
-        StreamTransport(self, rawsock, ssl_protocol, None, extra, server)
-        return ssl_protocol._app_transport
+        return self._open_tls(rawsock, protocol, settings, waiter, extra, server)
+
+    async def start_tls(
+        self,
+        transport: asyncio.BaseTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> asyncio.Transport:
+        """Begin TLS on a connection; answer the transport that `protocol` uses from now on. What the peer has
+        sent and nobody has read belongs to the handshake.
+
+        Errors: TypeError for what is no context, or for a transport that cannot be upgraded; those of the handshake;
+        ConnectionAbortedError after `ssl_handshake_timeout` seconds. Transports that are not this loop's own get
+        asyncio's TLS.
+        """
+        # By its own type: asyncio's classes answer for isinstance.
+        own = issubclass(type(transport), StreamTransport)
+        ours: Any = transport
+        if not own or ours._loop is not self or not isinstance(sslcontext, ssl.SSLContext):
+            upgraded = await super().start_tls(
+                ours,
+                protocol,
+                sslcontext,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+            return cast(asyncio.Transport, upgraded)
+        waiter = self.create_future()
+        settings = tls.settings(
+            sslcontext,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            server_side=server_side,
+            server_hostname=server_hostname,
+        )
+        upgraded = self._begin_tls(ours, protocol, settings, waiter)
+        try:
+            await waiter
+        except BaseException:
+            upgraded.close()
+            raise
+        return cast(asyncio.Transport, upgraded)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         check: Any = asyncio.BaseEventLoop._check_sendfile_params  # type: ignore[attr-defined]
@@ -273,23 +320,11 @@ class Loop(LoopCore, StockLoop):
         if hasattr(server, "_clients") and not isinstance(server._clients, set):
             # A WeakSet costs two hundred bytes a connection; the loop holds open transports anyway.
             server._clients = set(server._clients)
-        factory = protocol_factory
+        secure = None
         if sslcontext is not None:
-
-            def factory() -> asyncio.BaseProtocol:
-                make_protocol: Callable[..., asyncio.BaseProtocol] = sslproto.SSLProtocol
-                return make_protocol(
-                    self,
-                    protocol_factory(),
-                    sslcontext,
-                    None,
-                    server_side=True,
-                    ssl_handshake_timeout=ssl_handshake_timeout,
-                    ssl_shutdown_timeout=ssl_shutdown_timeout,
-                )
-
-        self._serving[sock] = (factory, sock, server, backlog)
-        self._listen_stream(factory, sock, server, backlog)
+            secure = (sslcontext, ssl_handshake_timeout, ssl_shutdown_timeout)
+        self._serving[sock] = (protocol_factory, sock, server, backlog, secure)
+        self._listen_stream(protocol_factory, sock, server, backlog, secure)
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self._serving.pop(sock, None)

@@ -98,7 +98,7 @@ pub(super) fn drive(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
                 parts.requeue();
                 return None;
             }
-            if stream.layer.is_some() && stream.readable && stream.layer_wants_input() {
+            if stream.layer.is_some() && stream.may_pump() {
                 return Some(Step::Pump);
             }
             (stream.has_bytes() && stream.wants_bytes())

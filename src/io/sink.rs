@@ -49,6 +49,11 @@ pub trait Sink: Sync {
     /// The stream has its place in the loop, and this is the turn in which its host hears of it.
     fn made(&self, stream: &Stream<'_, '_>) -> PyResult<()>;
 
+    /// Its layer's handshake is over: from now on bytes pass.
+    fn ready(&self, _stream: &Stream<'_, '_>) -> PyResult<()> {
+        Ok(())
+    }
+
     /// There may be bytes: take some with [`read::receive`](super::read::receive) and hand them on.
     fn read(&self, stream: &Stream<'_, '_>) -> PyResult<Taken>;
 

@@ -126,14 +126,27 @@ impl Stream {
     }
 
     /// Whether its layer needs bytes from the peer on its own account: to get through a handshake, and to the end of
-    /// one when the host has written and closed.
+    /// one when the host has written and closed; after its last word, for the peer's. In between it has what the face
+    /// reads.
     #[inline]
     pub(super) fn layer_wants_input(&self) -> bool {
         self.layer.as_ref().is_some_and(|layered| {
             layered.wants_input()
-                && (self.life.may_read()
-                    || self.life.phase() == Phase::Flushing && layered.held() > 0)
+                && (!layered.is_ready() && self.life.may_read()
+                    || self.life.phase() == Phase::Flushing
+                        && (layered.held() > 0 || layered.is_finished()))
         })
+    }
+
+    /// Whether it needs them and there are some.
+    #[inline]
+    pub(super) fn may_pump(&self) -> bool {
+        self.layer_wants_input()
+            && (self.readable
+                || self
+                    .layer
+                    .as_ref()
+                    .is_some_and(|layered| layered.has_unread()))
     }
 
     /// Whether a read that took less than it asked for has drained the socket.
@@ -180,6 +193,21 @@ impl Stream {
 
     pub fn marks(&self) -> &WaterMarks {
         &self.marks
+    }
+
+    /// Bytes from the peer that its layer has not taken.
+    pub fn unread(&self) -> usize {
+        self.layer.as_ref().map_or(0, |layered| layered.unread())
+    }
+
+    /// Other water marks, as another host has them. Nobody is told; the next write sees to it.
+    pub fn set_marks(&mut self, marks: WaterMarks) {
+        self.marks = marks;
+    }
+
+    /// Other rules about late writes.
+    pub fn set_rules(&mut self, rules: WriteRules) {
+        self.rules = rules;
     }
 
     pub fn owner(&self) -> Option<&Py<PyAny>> {
@@ -330,7 +358,7 @@ impl Parts<'_> {
         let drained = stream
             .layer
             .as_ref()
-            .is_none_or(|layered| layered.is_drained());
+            .is_none_or(|layered| layered.is_drained(stream.life.phase() == Phase::Flushing));
         if !stream.has_output() && stream.life.may_send() && drained {
             self.apply(Event::WriteDrained)
         } else {
@@ -342,9 +370,7 @@ impl Parts<'_> {
     pub fn requeue(&mut self) {
         let stream = &mut *self.stream;
         if !stream.queued
-            && (stream.writable
-                || stream.has_bytes() && stream.wants_bytes()
-                || stream.readable && stream.layer_wants_input())
+            && (stream.writable || stream.has_bytes() && stream.wants_bytes() || stream.may_pump())
         {
             stream.queued = true;
             self.ready.push_back(Item::Run(self.key, ready));

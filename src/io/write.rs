@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, IoSlice};
 
 use pyo3::prelude::*;
 
-use super::layer;
+use super::layer::{self, Layer};
 use super::sink::{Face, Failed};
 use super::stream::{self, Flush, Parts, Stream, parts};
 use crate::poll::Key;
@@ -26,8 +26,8 @@ enum Step {
     /// So much has left; the rest must be kept.
     Keep(usize),
     Failed(io::Error),
-    /// The bytes go through the layer.
-    Layer,
+    /// The bytes go through the layer, lent for it unless it is at work.
+    Layer(Option<Box<dyn Layer>>),
 }
 
 /// Sends `data`, or keeps what the kernel does not take. Reports water marks.
@@ -48,9 +48,9 @@ pub fn write(core: &Bound<'_, LoopCore>, key: Key, data: Data<'_>) -> PyResult<W
         if stream.file.is_some() {
             return Step::Refused(WriteRefused::SendsFile);
         }
-        if let Some(layered) = &stream.layer {
+        if let Some(layered) = &mut stream.layer {
             if !layered.is_finished() {
-                return Step::Layer;
+                return Step::Layer(layered.lend());
             }
             return Step::Refused(if stream.life.write_eof_requested() {
                 WriteRefused::AfterEof
@@ -76,15 +76,7 @@ pub fn write(core: &Bound<'_, LoopCore>, key: Key, data: Data<'_>) -> PyResult<W
             stream::fail(core, key, Failed::Write, errors::os_error(py, &error))?;
             Ok(Ok(()))
         }
-        Step::Layer => {
-            // What runs in a layer may change a mutable buffer.
-            let chunk = data.keep(0);
-            match layer::encode(core, key, chunk.as_ref()) {
-                Ok(()) => keep(core, key, None)?,
-                Err(error) => stream::fail(core, key, Failed::Write, error)?,
-            }
-            Ok(Ok(()))
-        }
+        Step::Layer(layer) => layer::write(core, key, layer, data).map(Ok),
         Step::Keep(count) => {
             let rest = (count < bytes.len()).then(|| data.keep(count));
             keep(core, key, rest)?;
@@ -98,10 +90,6 @@ fn keep(core: &Bound<'_, LoopCore>, key: Key, chunk: Option<Chunk>) -> PyResult<
     let py = core.py();
     let outcome = core.get().state.with(py, |state, refs| {
         let mut parts = parts(state, key)?;
-        if !parts.stream.life.may_send() {
-            // A layer's own Python ended the stream.
-            return None;
-        }
         let returned = chunk.and_then(|chunk| parts.stream.out.push(chunk));
         let registered = parts.arrange_sending();
         let pressure = parts.stream.marks.grown(parts.stream.backlog());
@@ -121,7 +109,11 @@ fn told(parts: &Parts<'_>, refs: Refs<'_>, pressure: Option<Pressure>) -> Option
     pressure.map(|pressure| (parts.stream.face.clone_ref(refs), pressure))
 }
 
-fn tell(core: &Bound<'_, LoopCore>, key: Key, told: Option<(Face, Pressure)>) -> PyResult<()> {
+pub(super) fn tell(
+    core: &Bound<'_, LoopCore>,
+    key: Key,
+    told: Option<(Face, Pressure)>,
+) -> PyResult<()> {
     match told {
         Some((face, pressure)) => {
             face.call(core, key, |sink, stream| sink.pressure(stream, pressure))
@@ -131,9 +123,9 @@ fn tell(core: &Bound<'_, LoopCore>, key: Key, told: Option<(Face, Pressure)>) ->
 }
 
 /// Appends what a layer made to the write buffer. Owned bytes: dropping them runs no code.
-pub(super) fn push_wire(stream: &mut Stream, wire: Vec<u8>) {
+pub(super) fn push_wire(stream: &mut Stream, wire: &[u8]) {
     if !wire.is_empty() {
-        let returned = stream.out.push(Chunk::Owned(wire.into_boxed_slice()));
+        let returned = stream.out.push(Chunk::Owned(wire.into()));
         debug_assert!(returned.is_none());
     }
 }
@@ -142,8 +134,7 @@ impl Parts<'_> {
     /// Sees to it that what is buffered leaves: at the end of this turn, or when the kernel has room.
     fn arrange_sending(&mut self) -> io::Result<()> {
         let stream = &mut *self.stream;
-        // With a layer, "now" is the end of the turn too: its records leave together.
-        if stream.flush == Flush::EndOfTurn || stream.layer.is_some() {
+        if stream.flush == Flush::EndOfTurn {
             self.hold();
             return Ok(());
         }

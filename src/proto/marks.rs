@@ -69,6 +69,13 @@ impl WaterMarks {
         paused: false,
     };
 
+    /// asyncio's defaults with TLS.
+    pub const ASYNCIO_TLS: Self = Self {
+        high: 8 * DEFAULT_HIGH,
+        low: 2 * DEFAULT_HIGH,
+        paused: false,
+    };
+
     /// Sets the limits; one left out follows from the other (`low = high / 4`, `high = 4 * low`), and both left out
     /// are the defaults. Neither pauses nor resumes: follow with [`WaterMarks::grown`], as asyncio does, which after a
     /// change of limits pauses at once but resumes no earlier than at the next send.

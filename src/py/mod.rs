@@ -8,5 +8,6 @@ pub mod coroutine;
 pub mod errors;
 pub mod names;
 pub mod objects;
+pub mod ssl;
 pub mod stock;
 pub mod threads;

@@ -46,6 +46,12 @@ imported! {
     UNIX_READ_PIPE = "asyncio.unix_events", "_UnixReadPipeTransport";
     UNIX_WRITE_PIPE = "asyncio.unix_events", "_UnixWritePipeTransport";
     ASYNCIO_BUFFERED_PROTOCOL = "asyncio", "BufferedProtocol";
+    ASYNCIO_TLS_TRANSPORT = "asyncio.sslproto", "_SSLProtocolTransport";
+    SSL_ERROR = "ssl", "SSLError";
+    SSL_MEMORY_BIO = "ssl", "MemoryBIO";
+    SSL_SYSCALL = "ssl", "SSLSyscallError";
+    SSL_WANT_READ = "ssl", "SSLWantReadError";
+    SSL_ZERO_RETURN = "ssl", "SSLZeroReturnError";
     /// `(bytes, bytearray, memoryview)`, what asyncio's write accepts.
     BYTES_LIKE = "interloop._loop.native", "BYTES_LIKE";
     MEMORYVIEW = "builtins", "memoryview";
@@ -80,6 +86,18 @@ imported! {
     LOG_PIPE_CLOSED = "interloop._loop.pipes", "log_closed_by_peer";
     WARN_PIPE_WRITE = "interloop._loop.pipes", "warn_write";
     ABANDON_PIPE = "interloop._loop.pipes", "abandon";
+    // The same for TLS; see interloop._loop.tls.
+    TLS_EXTRA = "interloop._loop.tls", "extra";
+    TLS_HANDSHAKE_FAILED = "interloop._loop.tls", "handshake_failed";
+    TLS_HANDSHAKE_TIMEOUT = "interloop._loop.tls", "handshake_timeout";
+    TLS_REPORT = "interloop._loop.tls", "report";
+    TLS_SETTINGS = "interloop._loop.tls", "settings";
+    TLS_STARTS = "interloop._loop.tls", "starts";
+    TLS_TOOK = "interloop._loop.tls", "took";
+    TLS_VIEW = "interloop._loop.tls", "SSLProtocolView";
+    TLS_WAKE = "interloop._loop.tls", "wake";
+    TLS_WARN_EOF = "interloop._loop.tls", "warn_eof";
+    TLS_WARN_WRITE = "interloop._loop.tls", "warn_write";
     WARN_UNCLOSED = "interloop._loop.native", "warn_unclosed";
 }
 

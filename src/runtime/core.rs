@@ -20,6 +20,9 @@ use crate::sys::clock;
 /// back to the kernel each time, at five times the cost of the whole request.
 pub const SCRATCH: usize = 256 * 1024;
 
+/// Memory to receive into.
+pub type Block = Box<[MaybeUninit<u8>]>;
+
 /// The native half of `interloop.Loop`: turn, ready queue, timers, cross-thread queue, watchers.
 #[pyclass(frozen, subclass, module = "interloop._core")]
 pub struct LoopCore {
@@ -27,7 +30,10 @@ pub struct LoopCore {
     /// Owned by the turn while it polls; `None` then, and once closed.
     pub(super) poller: StateCell<Option<Poller>>,
     pub(super) remote: Remote<Py<Handle>>,
-    scratch: StateCell<Option<Box<[MaybeUninit<u8>]>>>,
+    scratch: StateCell<Option<Block>>,
+    /// For layers: what came from the peer, and what is to be sent.
+    raw: StateCell<Option<Block>>,
+    wire: StateCell<Option<Vec<u8>>>,
     pub(super) closed: Flag<bool>,
     pub(super) stopping: Flag<bool>,
     pub(super) debug: Flag<bool>,
@@ -62,15 +68,42 @@ impl LoopCore {
     }
 
     /// Lends the kept receive buffer. A nested turn finds it lent and gets one of its own.
-    pub fn take_scratch(&self, py: Python<'_>) -> Box<[MaybeUninit<u8>]> {
+    pub fn take_scratch(&self, py: Python<'_>) -> Block {
         self.scratch
             .with(py, |scratch, _| scratch.take())
             .unwrap_or_else(|| Box::new_uninit_slice(SCRATCH))
     }
 
     /// Takes the receive buffer back.
-    pub fn give_scratch(&self, py: Python<'_>, buffer: Box<[MaybeUninit<u8>]>) {
+    pub fn give_scratch(&self, py: Python<'_>, buffer: Block) {
         self.scratch.with(py, |scratch, _| *scratch = Some(buffer));
+    }
+
+    /// Lends the kept block for what a layer is to decode, as [`LoopCore::take_scratch`].
+    pub fn take_raw(&self, py: Python<'_>) -> Block {
+        self.raw
+            .with(py, |raw, _| raw.take())
+            .unwrap_or_else(|| Box::new_uninit_slice(SCRATCH))
+    }
+
+    /// Takes the block back.
+    pub fn give_raw(&self, py: Python<'_>, block: Block) {
+        self.raw.with(py, |raw, _| *raw = Some(block));
+    }
+
+    /// Lends the kept vector, empty, for what a layer makes to be sent.
+    pub fn take_wire(&self, py: Python<'_>) -> Vec<u8> {
+        self.wire
+            .with(py, |wire, _| wire.take())
+            .unwrap_or_default()
+    }
+
+    /// Takes the vector back, unless a large write has made it one that nobody needs again.
+    pub fn give_wire(&self, py: Python<'_>, mut wire: Vec<u8>) {
+        if wire.capacity() <= 2 * SCRATCH {
+            wire.clear();
+            self.wire.with(py, |kept, _| *kept = Some(wire));
+        }
     }
 }
 
@@ -96,6 +129,8 @@ impl LoopCore {
             poller: StateCell::new(Some(poller)),
             remote: Remote::default(),
             scratch: StateCell::new(None),
+            raw: StateCell::new(None),
+            wire: StateCell::new(None),
             closed: Flag::new(false),
             stopping: Flag::new(false),
             debug: Flag::new(false),
@@ -230,6 +265,8 @@ impl LoopCore {
         let poller = core.poller.with(py, |poller, _| poller.take());
         drop((kernel, poller));
         core.scratch.with(py, |scratch, _| scratch.take());
+        core.raw.with(py, |raw, _| raw.take());
+        core.wire.with(py, |wire, _| wire.take());
         Ok(())
     }
 

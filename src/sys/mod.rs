@@ -2,13 +2,14 @@
 //!
 //! A platform provides: [`Fd`], the monotonic clock that Python's `time.monotonic()` reads
 //! ([`clock`]), non-blocking calls that answer `io::Result`, on sockets ([`socket`], [`datagram`]) and on other
-//! descriptors ([`plain`]), socket addresses ([`addr`]), and level-triggered registration with mio's poller ([`level`]).
-//! Linux has all of it; for macOS `level` needs a kqueue twin, `socket::accept` its two-step form and `datagram::Batch` a
-//! loop. Nothing above this floor mentions libc.
+//! descriptors ([`plain`]), socket addresses ([`addr`]), a look into libraries that are loaded ([`dynlib`]), and
+//! level-triggered registration with mio's poller ([`level`]). Linux has all of it; for macOS `level` needs a kqueue
+//! twin, `socket::accept` its two-step form and `datagram::Batch` a loop. Nothing above this floor mentions libc.
 
 pub mod addr;
 pub mod clock;
 pub mod datagram;
+pub mod dynlib;
 pub mod level;
 pub mod plain;
 pub mod socket;

@@ -1,4 +1,4 @@
-"""Point 33, as far as stock's SSLProtocol over our stream transport goes: handshakes, data, the end, start_tls."""
+"""Point 33: handshakes, data, the end, start_tls; on ours with each of the two engines that make the records."""
 
 from __future__ import annotations
 
@@ -18,6 +18,23 @@ from aio_support import (
     polls,
     tcp_pair,
 )
+
+
+@pytest.fixture(autouse=True, params=["direct", "object"])
+def engine(request, loop_kind):
+    """Ours has two ways to make records: OpenSSL driven directly, and the methods of ssl.SSLObject."""
+    if loop_kind != "interloop":
+        if request.param == "object":
+            pytest.skip("stock has one way")
+        yield "stock"
+        return
+    from interloop import _core
+
+    before = _core._drive_openssl(request.param == "direct")
+    try:
+        yield request.param
+    finally:
+        _core._drive_openssl(before)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +98,7 @@ async def serving(server_context, factory=Echo):
     return server, made
 
 
-def test_client_and_server(run, server_context, client_context):
+def test_client_and_server(run, server_context, client_context, engine):
     """Both ends ours: data both ways, what the transports tell, the end."""
 
     async def main():
@@ -100,6 +117,8 @@ def test_client_and_server(run, server_context, client_context):
         assert transport.get_extra_info("peername") == server.sockets[0].getsockname()
         assert server._ssl_context is server_context
         assert transport._ssl_protocol._sslcontext is client_context
+        if engine != "stock":
+            assert transport._engine == engine
         transport.close()
         assert await protocol.lost is None
         await made[0].lost

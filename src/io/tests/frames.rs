@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::io::layer::{Input, Layer};
+use crate::io::layer::{Input, Layer, Place};
 
 const MASK: u8 = 0x5a;
 
@@ -35,6 +35,12 @@ pub struct Frames {
     /// Takes the socket's end for the peer's.
     lenient: bool,
     held: Vec<u8>,
+    /// Decoded, and not yet given.
+    plain: Vec<u8>,
+    /// Waits for the peer's last word after its own.
+    patient: bool,
+    finished: bool,
+    ended: bool,
     in_handshake: Option<InHandshake>,
     alive: Arc<()>,
 }
@@ -54,6 +60,12 @@ impl Frames {
     /// Takes the socket's end for the peer's, as some do with TLS.
     pub fn lenient(mut self) -> Frames {
         self.lenient = true;
+        self
+    }
+
+    /// After its last word it waits for the peer's, as TLS does.
+    pub fn patient(mut self) -> Frames {
+        self.patient = true;
         self
     }
 
@@ -80,15 +92,24 @@ impl Layer for Frames {
     fn decode(
         &mut self,
         py: Python<'_>,
-        bytes: &[u8],
-        plain: &mut Vec<u8>,
+        input: &mut &[u8],
+        place: &mut Place<'_>,
         wire: &mut Vec<u8>,
     ) -> PyResult<Input> {
-        self.input.extend(bytes);
-        while let [kind, high, low, rest @ ..] = self.input.as_slice() {
+        self.input.extend(*input);
+        *input = &[];
+        loop {
+            let given = place.put(&self.plain);
+            self.plain.drain(..given);
+            if !self.plain.is_empty() {
+                return Ok(Input::Full);
+            }
+            let [kind, high, low, rest @ ..] = self.input.as_slice() else {
+                return Ok(Input::More);
+            };
             let length = usize::from(u16::from_be_bytes([*high, *low]));
             if rest.len() < length {
-                break;
+                return Ok(Input::More);
             }
             let kind = *kind;
             let body: Vec<u8> = rest[..length].iter().map(|byte| byte ^ MASK).collect();
@@ -105,19 +126,23 @@ impl Layer for Frames {
                     if !self.held.is_empty() {
                         wire.extend(record(DATA, &std::mem::take(&mut self.held)));
                     }
+                    return Ok(Input::Full);
                 }
-                DATA if self.established => plain.extend(body),
-                END if self.established => return Ok(Input::End),
+                DATA if self.established => self.plain.extend(body),
+                END if self.established => {
+                    self.ended = true;
+                    return Ok(Input::End);
+                }
                 kind => {
                     wire.extend(record(ALERT, b""));
                     return Err(PyValueError::new_err(format!("bad record {kind}")));
                 }
             }
         }
-        Ok(Input::More)
     }
 
     fn cut_off(&mut self, _py: Python<'_>) -> PyResult<()> {
+        self.ended = true;
         if self.lenient {
             return Ok(());
         }
@@ -134,14 +159,19 @@ impl Layer for Frames {
     }
 
     fn finish(&mut self, _py: Python<'_>, wire: &mut Vec<u8>) -> PyResult<()> {
+        self.finished = true;
         if self.established {
             wire.extend(record(END, b""));
         }
         Ok(())
     }
 
+    fn is_ready(&self) -> bool {
+        self.established
+    }
+
     fn wants_input(&self) -> bool {
-        !self.established
+        !self.established && !self.finished || self.patient && self.finished && !self.ended
     }
 
     fn held(&self) -> usize {

@@ -141,9 +141,9 @@ fn established(
 }
 
 #[test]
-fn the_records_of_a_turn_leave_in_one_call_whatever_the_face_asked_for() {
+fn records_leave_when_the_face_wants_its_bytes_to_leave() {
     with_loop(|core| {
-        for options in [PUSHED, PULLED] {
+        for (options, at_once) in [(PUSHED, false), (PULLED, true)] {
             let (fd, peer) = counting_pair();
             let push = whole(core.py());
             let key = push_face::open_with(core, fd, false, &push, options);
@@ -158,9 +158,14 @@ fn the_records_of_a_turn_leave_in_one_call_whatever_the_face_asked_for() {
             read(Some(3));
             send(core, key, b"a").unwrap();
             send(core, key, b"b").unwrap();
-            read(None);
-            turn_once(core);
-            read(Some(8));
+            if at_once {
+                read(Some(4));
+                read(Some(4));
+            } else {
+                read(None);
+                turn_once(core);
+                read(Some(8));
+            }
             read(None);
         }
     });
@@ -230,13 +235,44 @@ fn a_record_that_never_ends_leaves_the_turn_to_others() {
 }
 
 #[test]
-fn there_is_one_layer() {
+fn a_layer_upon_a_layer() {
     with_loop(|core| {
-        let (fd, _peer) = unix_pair();
+        let (fd, mut peer) = unix_pair();
         let push = whole(core.py());
         let key = established(core, fd, &push);
-        let second = layer::insert(core, key, Box::new(Frames::server()), b"");
-        assert!(second.unwrap_err().to_string().contains("a layer already"));
+        read_exactly(core, &mut peer, 3);
+        // The first bytes of the inner handshake are decoded already when the second layer comes.
+        push.get().once(On::Data, |made| {
+            layer::insert(
+                made.core,
+                made.key,
+                Box::new(Frames::server()),
+                &record(HELLO, b"")[..1],
+            )
+            .unwrap();
+            send(made.core, made.key, b"deep").unwrap();
+        });
+        let hello = record(HELLO, b"");
+        peer.write_all(&record(DATA, &hello[..1])).unwrap();
+        turn_until(core, || push.get().told().len() == 2);
+        peer.write_all(&record(DATA, &hello[1..])).unwrap();
+        let mut inner = hello.clone();
+        inner.extend(record(DATA, b"deep"));
+        let expected = record(DATA, &inner);
+        assert_eq!(read_exactly(core, &mut peer, expected.len()), expected);
+
+        // Both layers' records in pieces of every size.
+        let question = record(DATA, &record(DATA, b"question"));
+        for byte in &question {
+            peer.write_all(&[*byte]).unwrap();
+            turn_until_quiet(core);
+        }
+        assert_eq!(push.get().data()[1..], *b"question");
+        stream::close(core, key);
+        let mut expected = record(DATA, &record(super::frames::END, b""));
+        expected.extend(record(super::frames::END, b""));
+        assert_eq!(read_exactly(core, &mut peer, expected.len()), expected);
+        turn_until(core, || push.get().is_lost());
     });
 }
 

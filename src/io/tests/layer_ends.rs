@@ -29,6 +29,7 @@ fn layered(
     let alive = frames.alive();
     let unread = if hello { record(HELLO, b"") } else { vec![] };
     layer::insert(core, key, Box::new(frames), &unread).unwrap();
+    turn_until_quiet(core);
     (key, alive)
 }
 
@@ -87,6 +88,60 @@ fn the_last_word_waits_for_room_as_any_byte() {
         assert_eq!(received.len(), 3 + 100 * 30_003 + 3);
         assert!(received.ends_with(&record(END, b"")));
         turn_until(core, || push.get().is_lost());
+    });
+}
+
+#[test]
+fn a_layer_may_wait_for_the_peers_last_word() {
+    with_loop(|core| {
+        // What nobody reads any more is no answer; in one piece with the answer, and in two; the socket's end is one.
+        for (first, second) in [
+            (&[(DATA, &b"late"[..])][..], &[(END, &b""[..])][..]),
+            (&[(DATA, b"late"), (END, b"")], &[]),
+            (&[(DATA, b"late")], &[]),
+        ] {
+            let (fd, mut peer) = unix_pair();
+            let push = whole(core.py());
+            let key = push_face::open(core, fd, false, &push);
+            let frames = Frames::server().patient().lenient();
+            layer::insert(core, key, Box::new(frames), &record(HELLO, b"")).unwrap();
+            turn_until_quiet(core);
+            stream::close(core, key);
+            let expected = records(&[(HELLO, b""), (END, b"")]);
+            assert_eq!(read_exactly(core, &mut peer, expected.len()), expected);
+            turn_until_quiet(core);
+            assert!(!push.get().is_lost());
+            peer.write_all(&records(first)).unwrap();
+            turn_until_quiet(core);
+            if !second.is_empty() {
+                assert!(!push.get().is_lost());
+                peer.write_all(&records(second)).unwrap();
+            } else if first.len() == 1 {
+                peer.shutdown(Shutdown::Write).unwrap();
+            }
+            turn_until(core, || push.get().is_lost());
+            assert_eq!(*push.get().told(), [Told::Made, Told::Lost(None)]);
+        }
+    });
+}
+
+#[test]
+fn the_peers_last_word_may_be_there_already() {
+    with_loop(|core| {
+        let (fd, mut peer) = unix_pair();
+        let push = whole(core.py());
+        let key = push_face::open(core, fd, false, &push);
+        let frames = Frames::server().patient();
+        // Received with the handshake, and not read by a face that has paused.
+        read::pause(core, key);
+        let unread = records(&[(HELLO, b""), (DATA, b"unread"), (END, b"")]);
+        layer::insert(core, key, Box::new(frames), &unread).unwrap();
+        turn_until_quiet(core);
+        stream::close(core, key);
+        let expected = records(&[(HELLO, b""), (END, b"")]);
+        assert_eq!(read_to_end(core, &mut peer), expected);
+        turn_until(core, || push.get().is_lost());
+        assert_eq!(*push.get().told(), [Told::Made, Told::Lost(None)]);
     });
 }
 
@@ -305,12 +360,13 @@ fn an_error_behind_the_handshake_waits_for_a_face_that_does_not_read() {
         read::pause(core, key);
         let all = [(HELLO, &b""[..]), (DATA, b"good"), (9, b"bad")];
         peer.write_all(&records(&all)).unwrap();
-        let answer = records(&[(HELLO, b""), (ALERT, b"")]);
+        let answer = record(HELLO, b"");
         assert_eq!(read_exactly(core, &mut peer, answer.len()), answer);
         turn_until_quiet(core);
         assert_eq!(*push.get().told(), [Told::Made]);
         read::resume(core, key);
         turn_until(core, || push.get().is_lost());
+        assert_eq!(read_available(&mut peer), (record(ALERT, b""), true));
         assert_eq!(push.get().told()[1], Told::Data(b"good".to_vec()));
         assert!(matches!(
             &push.get().told()[2],

@@ -1,5 +1,6 @@
 //! asyncio's face of the stream core.
 
+mod opening;
 mod pipe;
 mod pipe_ends;
 mod pipe_sink;
@@ -8,6 +9,7 @@ mod protocol;
 mod server;
 mod sink;
 mod sock;
+mod tls;
 mod transport;
 
 use pyo3::prelude::*;
@@ -19,6 +21,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<transport::StreamTransport>()?;
     let class = module.py().get_type::<transport::StreamTransport>();
     stock::lend(&class, &names::ASYNCIO_TRANSPORT)?;
+    tls::register(module)?;
     module.add_class::<server::Listening>()?;
     module.add_class::<sock::SockOperation>()?;
     module.add_class::<pipe::PipeTransport>()?;

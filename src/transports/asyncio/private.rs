@@ -9,6 +9,45 @@ use crate::py::names;
 use crate::runtime::LoopCore;
 use crate::sys::Fd;
 
+impl StreamTransport {
+    /// The dict that `get_extra_info` answers from, with what a transport beneath knows.
+    pub(super) fn extra(
+        slf: &Bound<'_, Self>,
+        beneath: Option<&Bound<'_, StreamTransport>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let transport = slf.get();
+        let existing = transport.inner.with(py, |inner, refs| {
+            inner.extra.as_ref().map(|object| refs.clone(object))
+        });
+        if let Some(extra) = existing {
+            return Ok(extra);
+        }
+        let extra = match beneath {
+            Some(beneath) => beneath.getattr("_extra")?.call_method0("copy")?.unbind(),
+            None => {
+                transport.catch_names(py)?;
+                let sock = Self::_sock(slf)?;
+                let (sockname, peername) =
+                    transport.inner.with(py, |inner, refs| match &inner.names {
+                        Some(names) => (Some(refs.clone(&names.0)), Some(refs.clone(&names.1))),
+                        None => (None, None),
+                    });
+                names::TRANSPORT_EXTRA
+                    .get(py)?
+                    .call1((sock, sockname, peername))?
+                    .unbind()
+            }
+        };
+        let kept = extra.clone_ref(py);
+        let old = transport
+            .inner
+            .with(py, |inner, _| inner.extra.replace(kept));
+        drop(old);
+        Ok(extra)
+    }
+}
+
 #[pymethods]
 impl StreamTransport {
     #[getter]
@@ -55,6 +94,17 @@ impl StreamTransport {
         if existing.is_some() || fd < 0 {
             return Ok(existing);
         }
+        let core = transport.bound_core(py);
+        // Another transport on the same stream (before or after `start_tls`) may have made it.
+        let owner = core.get().state.with(py, |state, refs| {
+            let stream = state.driver::<stream::Stream>(transport.key())?;
+            stream.owner().map(|owner| refs.clone(owner))
+        });
+        if let Some(owner) = owner {
+            let kept = owner.clone_ref(py);
+            transport.inner.with(py, |inner, _| inner.sock = Some(kept));
+            return Ok(Some(owner));
+        }
         let kwargs = pyo3::types::PyDict::new(py);
         kwargs.set_item("fileno", fd)?;
         let sock = py
@@ -63,7 +113,6 @@ impl StreamTransport {
             .call((), Some(&kwargs))?
             .unbind();
         let (owner, kept) = (sock.clone_ref(py), sock.clone_ref(py));
-        let core = transport.bound_core(py);
         stream::with(core, transport.key(), |stream| stream.set_owner(owner));
         transport.inner.with(py, |inner, _| inner.sock = Some(kept));
         Ok(Some(sock))
@@ -72,29 +121,7 @@ impl StreamTransport {
     /// What `get_extra_info` answers from.
     #[getter]
     fn _extra(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        let transport = slf.get();
-        let existing = transport.inner.with(py, |inner, refs| {
-            inner.extra.as_ref().map(|object| refs.clone(object))
-        });
-        if let Some(extra) = existing {
-            return Ok(extra);
-        }
-        transport.catch_names(py)?;
-        let sock = Self::_sock(slf)?;
-        let (sockname, peername) = transport.inner.with(py, |inner, refs| match &inner.names {
-            Some(names) => (Some(refs.clone(&names.0)), Some(refs.clone(&names.1))),
-            None => (None, None),
-        });
-        let extra = names::TRANSPORT_EXTRA
-            .get(py)?
-            .call1((sock, sockname, peername))?
-            .unbind();
-        let kept = extra.clone_ref(py);
-        transport
-            .inner
-            .with(py, |inner, _| inner.extra = Some(kept));
-        Ok(extra)
+        Self::extra(slf, None)
     }
 
     #[setter(_extra)]

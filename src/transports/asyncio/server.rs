@@ -3,9 +3,12 @@
 use std::io;
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::transport::{Start, StreamTransport};
+use super::opening::Start;
+use super::tls::{Settings, TlsTransport};
+use super::transport::StreamTransport;
 use crate::io::listener::{self, Acceptor};
 use crate::py::call::{self, Entered};
 use crate::py::cell::StateCell;
@@ -19,6 +22,8 @@ struct Inner {
     server: Option<Py<PyAny>>,
     sock: Option<Py<PyAny>>,
     context: Option<Py<PyAny>>,
+    /// What `interloop._loop.tls.settings` makes a connection's settings of.
+    tls: Option<Py<PyTuple>>,
 }
 
 /// What a listening socket was started with; kept by the listener core.
@@ -36,6 +41,7 @@ impl Listening {
                 visit.call(inner.factory.as_ref())?;
                 visit.call(inner.server.as_ref())?;
                 visit.call(inner.sock.as_ref())?;
+                visit.call(inner.tls.as_ref())?;
                 visit.call(inner.context.as_ref())
             })
             .unwrap_or(Ok(()))
@@ -48,6 +54,7 @@ impl Listening {
                 inner.server.take(),
                 inner.sock.take(),
                 inner.context.take(),
+                inner.tls.take(),
             )
         });
         drop(taken);
@@ -57,14 +64,16 @@ impl Listening {
 #[pymethods]
 impl LoopCore {
     /// Accepts connections on a listening socket, at most `backlog` a turn, each with a protocol of `factory`. Its
-    /// callbacks run in copies of the context current now.
-    #[pyo3(signature = (factory, sock, server, backlog))]
+    /// callbacks run in copies of the context current now. With `tls`, a tuple of a context and two timeouts in seconds or
+    /// None, each connection begins with a handshake.
+    #[pyo3(signature = (factory, sock, server, backlog, tls=None))]
     fn _listen_stream(
         slf: &Bound<'_, Self>,
         factory: Py<PyAny>,
         sock: &Bound<'_, PyAny>,
         server: Option<Py<PyAny>>,
         backlog: usize,
+        tls: Option<Py<PyTuple>>,
     ) -> PyResult<()> {
         let py = slf.py();
         slf.get().check_closed()?;
@@ -78,6 +87,7 @@ impl LoopCore {
                     server,
                     sock: Some(sock.clone().unbind()),
                     context: Some(call::copy_context(py)?.unbind()),
+                    tls,
                 }),
                 tcp: socket::is_inet(family),
             },
@@ -165,11 +175,12 @@ fn make(listening: &listener::Listening<'_, '_>, fd: Fd, peer: &Address) -> PyRe
     let mut accepted = Accepted(Some(fd));
     let py = listening.core.py();
     let object = listening.object.cast::<Listening>()?.get();
-    let (factory, server, context) = object.inner.with(py, |inner, refs| {
+    let (factory, server, context, tls) = object.inner.with(py, |inner, refs| {
         (
             inner.factory.as_ref().map(|object| refs.clone(object)),
             inner.server.as_ref().map(|object| refs.clone(object)),
             inner.context.as_ref().map(|object| refs.clone(object)),
+            inner.tls.as_ref().map(|object| refs.clone(object)),
         )
     });
     let (Some(factory), Some(context)) = (factory, context) else {
@@ -179,6 +190,10 @@ fn make(listening: &listener::Listening<'_, '_>, fd: Fd, peer: &Address) -> PyRe
     let protocol = {
         let _entered = Entered::new(&context)?;
         factory.bind(py).call0()?
+    };
+    let settings = match tls {
+        Some(tls) => Some(Settings::of_server(tls.bind(py))?),
+        None => None,
     };
     let start = Start {
         fd,
@@ -192,5 +207,8 @@ fn make(listening: &listener::Listening<'_, '_>, fd: Fd, peer: &Address) -> PyRe
         server: server.map(|server| server.into_bound(py)),
     };
     accepted.0 = None;
-    StreamTransport::open(listening.core, start).map(drop)
+    match settings {
+        None => StreamTransport::open(listening.core, start).map(drop),
+        Some(settings) => TlsTransport::open(listening.core, start, settings).map(drop),
+    }
 }

@@ -22,8 +22,13 @@ fn face<'a, 'py>(stream: &Stream<'a, 'py>) -> PyResult<&'a Bound<'py, StreamTran
 }
 
 /// The four callbacks whose failure ends the connection, and what the exception handler is told.
-fn fatal(transport: &Bound<'_, StreamTransport>, error: PyErr, message: &str) -> PyResult<()> {
+pub(super) fn fatal(
+    transport: &Bound<'_, StreamTransport>,
+    error: PyErr,
+    message: &str,
+) -> PyResult<()> {
     let py = transport.py();
+    let message = transport.get().fatal_text.unwrap_or(message);
     if errors::is_fatal(py, &error) {
         return Err(error);
     }
@@ -42,7 +47,10 @@ fn fatal(transport: &Bound<'_, StreamTransport>, error: PyErr, message: &str) ->
     Ok(())
 }
 
-fn tell_made(stream: &Stream<'_, '_>, transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
+pub(super) fn tell_made(
+    stream: &Stream<'_, '_>,
+    transport: &Bound<'_, StreamTransport>,
+) -> PyResult<()> {
     let py = transport.py();
     let Some(target) = transport.get().target(py) else {
         return Ok(());
@@ -64,7 +72,7 @@ fn tell_made(stream: &Stream<'_, '_>, transport: &Bound<'_, StreamTransport>) ->
     }
 }
 
-fn wake_waiter(transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
+pub(super) fn wake_waiter(transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
     let py = transport.py();
     if let Some(waiter) = transport.get().take_waiter(py) {
         names::SET_RESULT_UNLESS_CANCELLED

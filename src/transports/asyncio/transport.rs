@@ -4,15 +4,13 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::opening::Start;
 use super::protocol::Target;
-use super::sink::AsyncioSink;
-use crate::io::medium::{Medium, Owner};
-use crate::io::sink::Face;
-use crate::io::stream::{self, Flush, Options, Stream};
+use crate::io::stream;
 use crate::io::{read, write};
 use crate::poll::Key;
 use crate::proto::marks::WaterMarks;
-use crate::proto::phase::{WriteRefused, WriteRules};
+use crate::proto::phase::WriteRefused;
 use crate::py::bytes::Data;
 use crate::py::cell::{Flag, StateCell};
 use crate::py::{address, call, errors, names};
@@ -22,14 +20,6 @@ use crate::sys::addr::{Address, Named};
 use crate::sys::{Fd, socket};
 
 const PAGE: usize = 4096;
-
-const OPTIONS: Options = Options {
-    flush: Flush::Now,
-    rules: WriteRules::ASYNCIO,
-    marks: WaterMarks::ASYNCIO,
-    reading: true,
-    reads: 1,
-};
 
 pub(super) struct Inner {
     pub(super) protocol: Option<Py<PyAny>>,
@@ -48,91 +38,27 @@ pub(super) struct Inner {
 
 /// A TCP or Unix connection, like the transport of `loop.create_connection()`; isinstance says `asyncio.Transport`.
 /// All methods belong to the loop's thread.
-#[pyclass(frozen, dict, weakref, module = "interloop._core")]
+#[pyclass(frozen, subclass, dict, weakref, module = "interloop._core")]
 pub struct StreamTransport {
     pub(super) core: Py<LoopCore>,
-    key: Flag<Key>,
+    pub(super) key: Flag<Key>,
     pub(super) inner: StateCell<Inner>,
-    buffered: Flag<bool>,
-    connected: Flag<bool>,
+    pub(super) buffered: Flag<bool>,
+    pub(super) connected: Flag<bool>,
     pub(super) fd: Flag<Fd>,
     /// `write_eof()` took effect. Outlives the stream: a write after it is an error even then.
-    eof: Flag<bool>,
+    pub(super) eof: Flag<bool>,
     /// How large reads have been lately: the largest, slowly forgotten.
-    lately: Flag<u32>,
+    pub(super) lately: Flag<u32>,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
-    built: bool,
+    pub(super) built: bool,
     /// How many writes came after the connection was lost.
-    lost_writes: Flag<u32>,
-}
-
-/// What a new transport starts with.
-pub struct Start<'py> {
-    pub fd: Fd,
-    pub tcp: bool,
-    pub sock: Option<Bound<'py, PyAny>>,
-    pub peer: Option<Named>,
-    pub protocol: Bound<'py, PyAny>,
-    pub context: Bound<'py, PyAny>,
-    pub waiter: Option<Bound<'py, PyAny>>,
-    pub extra: Option<Bound<'py, PyAny>>,
-    pub server: Option<Bound<'py, PyAny>>,
+    pub(super) lost_writes: Flag<u32>,
+    /// What the exception handler is told when the protocol fails, where the host has one text for all of it.
+    pub(super) fatal_text: Option<&'static str>,
 }
 
 impl StreamTransport {
-    /// Puts a connected descriptor into the loop. Its protocol hears of it in the next turn.
-    pub fn open<'py>(core: &Bound<'py, LoopCore>, start: Start<'py>) -> PyResult<Bound<'py, Self>> {
-        let py = core.py();
-        let buffered = is_buffered(&start.protocol)?;
-        let owner = match &start.sock {
-            Some(sock) => Owner::Object(sock.clone().unbind()),
-            None => Owner::Stream,
-        };
-        let transport = Bound::new(
-            py,
-            StreamTransport {
-                core: core.clone().unbind(),
-                key: Flag::new(Key::NONE),
-                inner: StateCell::new(Inner {
-                    protocol: Some(start.protocol.unbind()),
-                    context: Some(start.context.unbind()),
-                    extra: start.extra.map(Bound::unbind),
-                    server: start.server.clone().map(Bound::unbind),
-                    waiter: start.waiter.map(Bound::unbind),
-                    sock: start.sock.map(Bound::unbind),
-                    names: None,
-                    peer: start.peer,
-                }),
-                buffered: Flag::new(buffered),
-                connected: Flag::new(false),
-                fd: Flag::new(start.fd),
-                eof: Flag::new(false),
-                lately: Flag::new(0),
-                built: true,
-                lost_writes: Flag::new(0),
-            },
-        )?;
-        if start.tcp {
-            // A socket that lost its peer in between may refuse; reading will tell.
-            let _ = socket::set_nodelay(start.fd);
-        }
-        let medium = if start.tcp {
-            Medium::Tcp
-        } else {
-            Medium::Socket
-        };
-        let face = Face {
-            object: transport.clone().into_any().unbind(),
-            sink: &AsyncioSink,
-        };
-        let stream = Stream::new(start.fd, medium, owner, face, OPTIONS);
-        transport.get().key.set(stream::open(core, stream));
-        if let Some(server) = start.server {
-            attach(&server, &transport)?;
-        }
-        Ok(transport)
-    }
-
     pub fn core(&self) -> &Py<LoopCore> {
         &self.core
     }
@@ -143,6 +69,21 @@ impl StreamTransport {
 
     pub fn set_connected(&self) {
         self.connected.set(true);
+    }
+
+    /// Whether the protocol has heard of the connection, and so hears of its end.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.get()
+    }
+
+    /// The protocol is not told of the end.
+    pub(super) fn forget_connected(&self) {
+        self.connected.set(false);
+    }
+
+    /// Counts a write that came too late, and answers how many there were before.
+    pub(super) fn count_lost_write(&self) -> u32 {
+        self.lost_writes.replace(self.lost_writes.get() + 1)
     }
 
     /// How much the next read may bring, with room to spare: what fills its block was not all there was.
@@ -266,21 +207,14 @@ impl StreamTransport {
     }
 }
 
-fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     protocol.is_instance(&names::ASYNCIO_BUFFERED_PROTOCOL.get(protocol.py())?)
 }
 
-fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
-    let name = pyo3::intern!(server.py(), "_attach");
-    if cfg!(Py_3_13) {
-        call::call_method1(server, name, transport.as_any())?;
-    } else {
-        call::call_method0(server, name)?;
-    }
-    Ok(())
-}
-
-fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
+pub(super) fn detach(
+    server: &Bound<'_, PyAny>,
+    transport: &Bound<'_, StreamTransport>,
+) -> PyResult<()> {
     let name = pyo3::intern!(server.py(), "_detach");
     if cfg!(Py_3_13) {
         call::call_method1(server, name, transport.as_any())?;

@@ -1,0 +1,1 @@
+//! Sessions against sessions: no socket, no loop.

@@ -1,0 +1,177 @@
+//! How a transport comes into being: on a connected descriptor, or on the stream of another transport.
+
+use pyo3::prelude::*;
+
+use super::sink::AsyncioSink;
+use super::transport::{Inner, StreamTransport, is_buffered};
+use crate::io::medium::{Medium, Owner};
+use crate::io::sink::{Face, Sink};
+use crate::io::stream::{self, Flush, Options, Stream};
+use crate::poll::Key;
+use crate::proto::marks::WaterMarks;
+use crate::proto::phase::WriteRules;
+use crate::py::call;
+use crate::py::cell::{Flag, StateCell};
+use crate::runtime::LoopCore;
+use crate::sys::addr::Named;
+use crate::sys::{Fd, socket};
+
+pub(super) const OPTIONS: Options = Options {
+    flush: Flush::Now,
+    rules: WriteRules::ASYNCIO,
+    marks: WaterMarks::ASYNCIO,
+    reading: true,
+    reads: 1,
+};
+
+/// What a new transport starts with.
+pub struct Start<'py> {
+    pub fd: Fd,
+    pub tcp: bool,
+    pub sock: Option<Bound<'py, PyAny>>,
+    pub peer: Option<Named>,
+    pub protocol: Bound<'py, PyAny>,
+    pub context: Bound<'py, PyAny>,
+    pub waiter: Option<Bound<'py, PyAny>>,
+    pub extra: Option<Bound<'py, PyAny>>,
+    pub server: Option<Bound<'py, PyAny>>,
+}
+
+impl StreamTransport {
+    /// Puts a connected descriptor into the loop. Its protocol hears of it in the next turn.
+    pub fn open<'py>(core: &Bound<'py, LoopCore>, start: Start<'py>) -> PyResult<Bound<'py, Self>> {
+        let (transport, launch) = Self::build(core, start)?;
+        let transport = Bound::new(core.py(), transport)?;
+        launch.go(core, &transport, &AsyncioSink, OPTIONS)?;
+        Ok(transport)
+    }
+
+    /// The transport, not yet in the loop, and what it takes to put it there.
+    pub(super) fn build<'py>(
+        core: &Bound<'py, LoopCore>,
+        start: Start<'py>,
+    ) -> PyResult<(Self, Launch<'py>)> {
+        let launch = Launch {
+            fd: start.fd,
+            tcp: start.tcp,
+            owner: match &start.sock {
+                Some(sock) => Owner::Object(sock.clone().unbind()),
+                None => Owner::Stream,
+            },
+            server: start.server.clone(),
+        };
+        let transport = StreamTransport {
+            core: core.clone().unbind(),
+            key: Flag::new(Key::NONE),
+            buffered: Flag::new(is_buffered(&start.protocol)?),
+            inner: StateCell::new(Inner {
+                protocol: Some(start.protocol.unbind()),
+                context: Some(start.context.unbind()),
+                extra: start.extra.map(Bound::unbind),
+                server: start.server.map(Bound::unbind),
+                waiter: start.waiter.map(Bound::unbind),
+                sock: start.sock.map(Bound::unbind),
+                names: None,
+                peer: start.peer,
+            }),
+            connected: Flag::new(false),
+            fd: Flag::new(start.fd),
+            eof: Flag::new(false),
+            lately: Flag::new(0),
+            built: true,
+            lost_writes: Flag::new(0),
+            fatal_text: None,
+        };
+        Ok((transport, launch))
+    }
+
+    /// Another transport on the same stream, for `protocol`: it takes over what `beneath` knows of the connection.
+    pub(super) fn build_over<'py>(
+        beneath: &Bound<'py, StreamTransport>,
+        protocol: Bound<'py, PyAny>,
+        waiter: Bound<'py, PyAny>,
+    ) -> PyResult<Self> {
+        let py = beneath.py();
+        let below = beneath.get();
+        below.catch_names(py)?;
+        let (sock, names) = below.inner.with(py, |inner, refs| {
+            let names = inner
+                .names
+                .as_ref()
+                .map(|names| Box::new((refs.clone(&names.0), refs.clone(&names.1))));
+            (inner.sock.as_ref().map(|sock| refs.clone(sock)), names)
+        });
+        Ok(StreamTransport {
+            core: below.core.clone_ref(py),
+            key: Flag::new(below.key()),
+            buffered: Flag::new(is_buffered(&protocol)?),
+            inner: StateCell::new(Inner {
+                protocol: Some(protocol.unbind()),
+                context: Some(call::copy_context(py)?.unbind()),
+                extra: None,
+                // The server has the one beneath among its own.
+                server: None,
+                waiter: Some(waiter.unbind()),
+                sock,
+                names,
+                peer: None,
+            }),
+            connected: Flag::new(true),
+            fd: Flag::new(below.fd.get()),
+            eof: Flag::new(false),
+            lately: Flag::new(0),
+            built: true,
+            lost_writes: Flag::new(0),
+            fatal_text: None,
+        })
+    }
+}
+
+/// What it takes to put a transport into the loop.
+pub(super) struct Launch<'py> {
+    fd: Fd,
+    tcp: bool,
+    owner: Owner,
+    server: Option<Bound<'py, PyAny>>,
+}
+
+impl<'py> Launch<'py> {
+    /// Puts it there, with the sink and the options of its kind.
+    pub fn go(
+        self,
+        core: &Bound<'py, LoopCore>,
+        transport: &Bound<'py, StreamTransport>,
+        sink: &'static dyn Sink,
+        options: Options,
+    ) -> PyResult<()> {
+        if self.tcp {
+            // A socket that lost its peer in between may refuse; reading will tell.
+            let _ = socket::set_nodelay(self.fd);
+        }
+        let face = Face {
+            object: transport.clone().into_any().unbind(),
+            sink,
+        };
+        let medium = if self.tcp {
+            Medium::Tcp
+        } else {
+            Medium::Socket
+        };
+        let stream = Stream::new(self.fd, medium, self.owner, face, options);
+        transport.get().key.set(stream::open(core, stream));
+        match self.server {
+            Some(server) => attach(&server, transport),
+            None => Ok(()),
+        }
+    }
+}
+
+fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
+    let name = pyo3::intern!(server.py(), "_attach");
+    if cfg!(Py_3_13) {
+        call::call_method1(server, name, transport.as_any())?;
+    } else {
+        call::call_method0(server, name)?;
+    }
+    Ok(())
+}
