@@ -17,6 +17,7 @@ import warnings
 import weakref
 from asyncio import constants, events
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from interloop._core import (
@@ -28,7 +29,7 @@ from interloop._core import (
 
 # `native` is for the extension, which looks it up when something goes wrong: too late to read a file when the process
 # is out of descriptors.
-from interloop._loop import fork, lifecycle, native, pipes, sendfile, tls  # noqa: F401
+from interloop._loop import fork, lifecycle, native, pipes, processes, sendfile, tls  # noqa: F401
 from interloop._loop.selector import SelectorView
 from interloop._loop.signals import Wakeup
 from interloop._loop.stock import StockLoop
@@ -304,6 +305,24 @@ class Loop(LoopCore, StockLoop):
         extra: dict[str, Any] | None = None,
     ) -> WritePipeTransport:
         return WritePipeTransport(self, pipe, protocol, waiter, extra)
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: asyncio.SubprocessProtocol,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        chosen = processes.chosen_watcher() is not None
+        make = super()._make_subprocess_transport if chosen else partial(processes.make_transport, self)
+        return await make(
+            protocol, args, shell, stdin, stdout, stderr, bufsize, extra=extra, **kwargs
+        )
 
     # -- servers
 

@@ -1,6 +1,7 @@
 //! Floor 5: the cores of streams and listeners. What they carry goes to a face through a trait: [`sink::Sink`]
 //! for a stream, [`listener::Acceptor`] for a listener. Nothing here knows which host it serves.
 
+pub mod child;
 pub mod file;
 pub mod layer;
 pub mod listener;

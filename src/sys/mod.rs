@@ -2,9 +2,10 @@
 //!
 //! A platform provides: [`Fd`], the monotonic clock that Python's `time.monotonic()` reads
 //! ([`clock`]), non-blocking calls that answer `io::Result`, on sockets ([`socket`], [`datagram`]) and on other
-//! descriptors ([`plain`]), socket addresses ([`addr`]), a look into libraries that are loaded ([`dynlib`]), and
-//! level-triggered registration with mio's poller ([`level`]). Linux has all of it; for macOS `level` needs a kqueue
-//! twin, `socket::accept` its two-step form and `datagram::Batch` a loop. Nothing above this floor mentions libc.
+//! descriptors ([`plain`]), children's ends ([`process`]), socket addresses ([`addr`]), a look into libraries that are
+//! loaded ([`dynlib`]), and level-triggered registration with mio's poller ([`level`]). Linux has all of it; for macOS
+//! `level` needs a kqueue twin, `socket::accept` its two-step form, `datagram::Batch` a loop and `plain::send_file` other
+//! arguments. Nothing above this floor mentions libc.
 
 pub mod addr;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod datagram;
 pub mod dynlib;
 pub mod level;
 pub mod plain;
+pub mod process;
 pub mod socket;
 
 /// A file descriptor as the kernel numbers it.
@@ -24,6 +26,16 @@ fn retry<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> 
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+/// Answers the last OS error when `result` is negative: for what has no function of its own in the C library.
+#[cfg(target_os = "linux")]
+fn check_long(result: libc::c_long) -> std::io::Result<libc::c_long> {
+    if result < 0 {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(result)
     }
 }
 
