@@ -319,7 +319,11 @@ class Loop(LoopCore, StockLoop):
         **kwargs: Any,
     ) -> Any:
         chosen = processes.chosen_watcher() is not None
-        make = super()._make_subprocess_transport if chosen else partial(processes.make_transport, self)
+        make = (
+            super()._make_subprocess_transport
+            if chosen
+            else partial(processes.make_transport, self)
+        )
         return await make(
             protocol, args, shell, stdin, stdout, stderr, bufsize, extra=extra, **kwargs
         )

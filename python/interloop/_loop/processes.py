@@ -8,7 +8,6 @@ asked as stock asks it.
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import warnings
 from asyncio import base_subprocess, events, unix_events
@@ -37,6 +36,11 @@ class SubprocessTransport(_Stock):  # type: ignore[misc]
     """`asyncio.SubprocessTransport`, as `loop.subprocess_exec()` and `loop.subprocess_shell()` make it."""
 
     _loop: Loop
+    _proc: Any
+    _pipes: dict[int, Any]
+    _pending_calls: Any
+    _returncode: int | None
+    _exit_waiters: Any
 
     def _watch(self) -> None:
         """Hear of the child's end."""
@@ -58,17 +62,39 @@ class SubprocessTransport(_Stock):  # type: ignore[misc]
             code = UNKNOWN
         self._process_exited(code)
 
+    def _process_exited(self, code: int) -> None:
+        super()._process_exited(code)
+        if self._pending_calls is not None and not self._connecting:
+            self._wake_waiters()
+
+    # Whether `_connect_pipes` has not ended yet. What pends then will be told; later it never will.
+    _connecting = True
+
     async def _connect_pipes(self, waiter: asyncio.Future[None] | None) -> None:
-        loop = self._loop
-        if not _connects_itself(loop):
-            await super()._connect_pipes(waiter)
-            return
         try:
-            made = []
+            if _connects_itself(self._loop):
+                await self._connect_at_once(waiter)
+            else:
+                await super()._connect_pipes(waiter)
+        finally:
+            self._connecting = False
+        if self._pending_calls is not None and self._returncode is not None:
+            self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        """The pipes could not be connected, so that there is no protocol to be told: only `_wait()` is."""
+        for waiter in self._exit_waiters:
+            if not waiter.done():
+                waiter.set_result(self._returncode)
+
+    async def _connect_at_once(self, waiter: asyncio.Future[None] | None) -> None:
+        loop = self._loop
+        streams = enumerate((self._proc.stdin, self._proc.stdout, self._proc.stderr))
+        numbered = [(number, pipe) for number, pipe in streams if pipe is not None]
+        made: list[tuple[int, Any, Any]] = []
+        try:
             connected = None
-            for number, pipe in enumerate((self._proc.stdin, self._proc.stdout, self._proc.stderr)):
-                if pipe is None:
-                    continue
+            for number, pipe in numbered:
                 connected = loop.create_future()
                 if number == 0:
                     protocol = _base_subprocess.WriteSubprocessPipeProto(self, number)
@@ -93,6 +119,8 @@ class SubprocessTransport(_Stock):  # type: ignore[misc]
         except BaseException as error:
             for _, _, transport in made:
                 transport.close()
+            for _, pipe in numbered[len(made) :]:
+                pipe.close()
             if waiter is not None and not waiter.cancelled():
                 waiter.set_exception(error)
         else:
@@ -100,7 +128,10 @@ class SubprocessTransport(_Stock):  # type: ignore[misc]
                 waiter.set_result(None)
 
 
-_STOCK_CONNECTS = (asyncio.BaseEventLoop.connect_read_pipe, asyncio.BaseEventLoop.connect_write_pipe)
+_STOCK_CONNECTS = (
+    asyncio.BaseEventLoop.connect_read_pipe,
+    asyncio.BaseEventLoop.connect_write_pipe,
+)
 
 
 def _connects_itself(loop: Loop) -> bool:
