@@ -11,10 +11,8 @@ import asyncio
 import sys
 import warnings
 from asyncio import base_subprocess, events, unix_events
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from interloop.loop import Loop
+from collections.abc import Callable
+from typing import Any, Protocol
 
 # Untyped: the names read from them are not published.
 _unix_events: Any = unix_events
@@ -30,6 +28,20 @@ _UNKNOWN = (
     if sys.version_info < (3, 12)
     else "child process pid %d exit status already read:  will report returncode 255"
 )
+
+
+class Loop(Protocol):
+    """What is asked of the loop here."""
+
+    connect_read_pipe: Any
+    connect_write_pipe: Any
+
+    def create_future(self) -> asyncio.Future[Any]: ...
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> Any: ...
+    def get_debug(self) -> bool: ...
+    def _watch_child(self, pid: int, callback: Callable[[int | None], object]) -> None: ...
+    def _make_read_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any) -> Any: ...
+    def _make_write_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any) -> Any: ...
 
 
 class SubprocessTransport(_Stock):  # type: ignore[misc]
