@@ -149,7 +149,7 @@ _STOCK_CONNECTS = (
 
 def _connects_itself(loop: Loop) -> bool:
     """Whether nobody has put his own `connect_read_pipe` on the loop, and no log is wanted of each."""
-    kind = type(loop)
+    kind: Any = type(loop)
     return (
         (kind.connect_read_pipe, kind.connect_write_pipe) == _STOCK_CONNECTS
         and not loop.get_debug()
