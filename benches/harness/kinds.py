@@ -260,6 +260,7 @@ class IdleMemory:
     # Each connection carries one echo before it goes idle.
     touch: bool = False
     server_arguments: tuple[str, ...] = ()
+    load_arguments: tuple[str, ...] = ()
     quick: bool = True
     targets: tuple[Target, ...] = ()
     unit: str = "B/conn"
@@ -277,6 +278,7 @@ class IdleMemory:
         wanted = self.quick_connections if settings.quick else self.connections
         with RunningServer(contestant, settings, self.server_arguments, False) as server:
             idle = [*expand(("{load}",), settings), "idle", "--connect", server.address]
+            idle += expand(self.load_arguments, settings)
             with Child([*idle, "--touch"], settings.load_core, settings.realtime) as first:
                 first.json_line(START_TIMEOUT)
                 server.wait_for_connections(1)

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 pub const USAGE: &str = "\
 usage: interloop-load echo  --connect ADDR [--server-pid PID] [--connect ADDR ...]
                             [--connections N] [--size BYTES] [--slices N] [--seconds S]
-                            [--requests N] [--warmup S] [--rest S] [--spin]
-       interloop-load churn (the same options)
-       interloop-load idle  --connect ADDR [--connections N] [--touch]
+                            [--requests N] [--warmup S] [--rest S] [--spin] [--tls]
+       interloop-load churn (the same options, but no --tls)
+       interloop-load idle  --connect ADDR [--connections N] [--touch] [--tls]
        interloop-load floor [--unix PATH] [--level]     (else TCP on 127.0.0.1, a port the kernel picks)
 ADDR is tcp:HOST:PORT (IPv4, numeric) or unix:PATH. --server-pid belongs to the --connect before it.
 A slice lasts --seconds and at least --requests requests; the servers take turns, slice by slice,
@@ -51,6 +51,8 @@ pub struct Options {
     pub spin: bool,
     /// Floor: level- instead of edge-triggered.
     pub level: bool,
+    /// Echo, idle: TLS, with a server of any name.
+    pub tls: bool,
     /// Idle: one echo on every connection before it goes idle.
     pub touch: bool,
 }
@@ -76,6 +78,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
         rest: 0.0,
         spin: false,
         level: false,
+        tls: false,
         touch: false,
     };
     while let Some(word) = words.next() {
@@ -100,6 +103,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
             "--rest" => options.rest = number(&word, &value()?)?,
             "--spin" => options.spin = true,
             "--level" if mode == Mode::Floor => options.level = true,
+            "--tls" if matches!(mode, Mode::Echo | Mode::Idle) => options.tls = true,
             "--touch" if mode == Mode::Idle => options.touch = true,
             _ => return Err(format!("unknown option {word:?} for this mode")),
         }
@@ -163,6 +167,8 @@ mod tests {
             "echo --server-pid 3 --connect unix:/x",
             "idle --connect unix:/x --connect unix:/y",
             "floor --connect unix:/x",
+            "floor --tls",
+            "churn --connect unix:/x --tls",
         ] {
             assert!(parse(words(line)).is_err(), "{line}");
         }

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::args::{Options, Server};
+use crate::channel::{self, Channel};
 use crate::histogram::Histogram;
 use crate::payload::Payload;
 use crate::report::Errors;
@@ -10,7 +11,7 @@ use crate::slices::{self, Goal, Workload};
 use crate::sys::{self, Epoll, Io, Socket};
 
 struct Connection {
-    socket: Socket,
+    channel: Channel,
     sequence: u64,
     sent: usize,
     received: usize,
@@ -38,7 +39,7 @@ impl Connection {
     fn push(&mut self, payload: &Payload) -> Result<(), String> {
         let message = payload.of(self.sequence);
         while self.sent < message.len() {
-            match self.socket.send(&message[self.sent..]) {
+            match self.channel.send(&message[self.sent..]) {
                 Io::Done(count) => self.sent += count,
                 Io::WouldBlock => break,
                 Io::Failed(error) => return Err(format!("send: {error}")),
@@ -51,7 +52,7 @@ impl Connection {
     fn pull(&mut self, payload: &Payload, buffer: &mut [u8]) -> Step {
         let message = payload.of(self.sequence);
         loop {
-            let count = match self.socket.recv(buffer) {
+            let count = match self.channel.recv(buffer) {
                 Io::Done(0) => return Step::Broken("the server closed the connection".into()),
                 Io::Done(count) => count,
                 Io::WouldBlock => return Step::Pending,
@@ -71,7 +72,7 @@ impl Connection {
                 return Step::Complete;
             }
             // A short read emptied the socket: the next bytes bring their own edge.
-            if count < buffer.len() {
+            if count < buffer.len() && self.channel.short_read_empties() {
                 return Step::Pending;
             }
         }
@@ -109,6 +110,10 @@ impl Echo {
             latency: Histogram::new(),
             errors: Errors::default(),
         };
+        let tls = match options.tls {
+            true => Some(channel::configuration().map_err(io::Error::other)?),
+            false => None,
+        };
         for key in 0..options.connections {
             let socket = Socket::for_address(&server.address)?;
             // This server's failure, not that of the others: it is told like any other error.
@@ -116,10 +121,18 @@ impl Echo {
                 load.errors.add(|| format!("connect: {error}"));
                 break;
             }
+            let channel = match Channel::new(socket, tls.as_ref()) {
+                Ok(channel) => channel,
+                Err(error) => {
+                    load.errors.add(|| format!("handshake: {error}"));
+                    break;
+                }
+            };
+            let socket = channel.socket();
             socket.set_nonblocking()?;
             let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
             load.epoll.add(socket.fd(), interest, key as u64)?;
-            let connection = Connection { socket, sequence: key as u64, sent: 0, received: 0, began: 0 };
+            let connection = Connection { channel, sequence: key as u64, sent: 0, received: 0, began: 0 };
             load.connections.push(Some(connection));
         }
         Ok(load)
@@ -128,10 +141,16 @@ impl Echo {
     /// True if a request was completed.
     fn serve(&mut self, key: usize, readiness: i32) -> bool {
         let Some(connection) = self.connections[key].as_mut() else { return false };
-        if readiness & libc::EPOLLOUT != 0 && connection.sent < self.size {
-            if let Err(reason) = connection.push(&self.payload) {
-                self.lose(key, reason);
+        if readiness & libc::EPOLLOUT != 0 {
+            if let Io::Failed(error) = connection.channel.flush() {
+                self.lose(key, format!("send: {error}"));
                 return false;
+            }
+            if connection.sent < self.size {
+                if let Err(reason) = connection.push(&self.payload) {
+                    self.lose(key, reason);
+                    return false;
+                }
             }
         }
         if readiness & !libc::EPOLLOUT == 0 {

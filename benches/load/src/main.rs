@@ -9,6 +9,7 @@
 
 mod accounting;
 mod args;
+mod channel;
 mod churn;
 mod echo;
 mod floor;
