@@ -25,7 +25,12 @@ class RunningServer(Child):
     """A contestant's server, listening; `address` is what the load generator connects to."""
 
     def __init__(
-        self, contestant: Contestant, settings: Settings, arguments: tuple[str, ...], unix: bool
+        self,
+        contestant: Contestant,
+        settings: Settings,
+        arguments: tuple[str, ...],
+        unix: bool,
+        protocol: str = "tcp",
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="bench-") if unix else None
         command = [*command_of(contestant, settings), *expand(arguments, settings)]
@@ -34,6 +39,7 @@ class RunningServer(Child):
         environment = environment_of(contestant, settings)
         super().__init__(command, settings.server_core, settings.realtime, environment)
         self.unix = unix
+        self.protocol = protocol
         self.address = ""
 
     def __enter__(self) -> RunningServer:
@@ -42,7 +48,7 @@ class RunningServer(Child):
         except MeasureError as error:
             self.__exit__(type(error), error, None)
             raise
-        self.address = f"unix:{first}" if self.unix else f"tcp:127.0.0.1:{first}"
+        self.address = f"unix:{first}" if self.unix else f"{self.protocol}:127.0.0.1:{first}"
         return self
 
     def __exit__(self, *failure: Any) -> None:
@@ -76,6 +82,8 @@ class ServerLoad:
     connections: int = 10
     size: int = 1024
     unix: bool = False
+    # What a port stands for: "tcp" or "udp".
+    protocol: str = "tcp"
     server_arguments: tuple[str, ...] = ()
     load: tuple[str, ...] = ("{load}",)
     load_arguments: tuple[str, ...] = ()
@@ -91,7 +99,9 @@ class ServerLoad:
                 # The floor knows no interfaces to choose from: it is the floor for all of them.
                 arguments = () if contestant.reference else self.server_arguments
                 try:
-                    server = RunningServer(contestant, settings, arguments, self.unix)
+                    server = RunningServer(
+                        contestant, settings, arguments, self.unix, self.protocol
+                    )
                     running[contestant.name] = stack.enter_context(server)
                 except MeasureError as error:
                     measured[contestant.name] = error

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, cast
 
 from interloop._core import (
+    DatagramTransport,
     LoopCore,
     ReadPipeTransport,
     StreamTransport,
@@ -208,6 +209,17 @@ class Loop(LoopCore, StockLoop):
     ) -> StreamTransport:
         self._ensure_fd_no_transport(sock)
         return StreamTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.DatagramProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        return DatagramTransport(self, sock, protocol, address, waiter, extra)
 
     def _make_ssl_transport(
         self,

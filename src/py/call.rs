@@ -153,6 +153,30 @@ pub fn call_method1<'py>(
     }
 }
 
+/// `object.name(first, second)` through the instance.
+#[inline]
+pub fn call_method2<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let vector = [object.as_ptr(), first.as_ptr(), second.as_ptr()];
+    // SAFETY: three live references (`self` and the arguments); answers a new reference or null with an exception
+    // set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            object.py(),
+            ffi::PyObject_VectorcallMethod(
+                name.as_ptr(),
+                vector.as_ptr(),
+                3 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                std::ptr::null_mut(),
+            ),
+        )
+    }
+}
+
 /// `callable(name=argument)`, the name being that of `keyword`.
 #[inline]
 pub fn call_with_keyword<'py>(

@@ -56,6 +56,10 @@ imported! {
     BYTES_LIKE = "interloop._loop.native", "BYTES_LIKE";
     MEMORYVIEW = "builtins", "memoryview";
     SOCKET = "socket", "socket";
+    DEQUE = "collections", "deque";
+    /// A subclass of `asyncio.Transport` and of `asyncio.DatagramTransport`.
+    DATAGRAM_TRANSPORT = "interloop._loop.native", "DatagramFace";
+    DATAGRAM_EXTRA = "interloop._loop.native", "datagram_extra";
     CANCELLED_ERROR = "asyncio", "CancelledError";
     INVALID_STATE_ERROR = "asyncio", "InvalidStateError";
     /// Refuses `ssl.SSLSocket`.
@@ -67,6 +71,7 @@ imported! {
     REPORT_PROTOCOL = "interloop._loop.native", "report_protocol";
     REPORT_ACCEPT = "interloop._loop.native", "report_accept";
     REPORT_TRANSPORT = "interloop._loop.native", "report_transport";
+    REPORT_PORT = "interloop._loop.native", "report_port";
     REPORT_OPERATION = "interloop._loop.native", "report_operation";
     RESOLUTION = "interloop._loop.native", "resolution";
     SOCKET_ERROR = "interloop._loop.native", "socket_error";

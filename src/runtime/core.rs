@@ -15,6 +15,7 @@ use crate::py::cell::{Flag, StateCell};
 use crate::py::{call, errors, names, objects, threads};
 use crate::queue::remote::Remote;
 use crate::sys::clock;
+use crate::sys::datagram::Batch;
 
 /// How much one read takes at most. Kept for the loop's life: a fresh block of this size per read would go
 /// back to the kernel each time, at five times the cost of the whole request.
@@ -34,6 +35,7 @@ pub struct LoopCore {
     /// For layers: what came from the peer, and what is to be sent.
     raw: StateCell<Option<Block>>,
     wire: StateCell<Option<Vec<u8>>>,
+    batch: StateCell<Option<Box<Batch>>>,
     pub(super) closed: Flag<bool>,
     pub(super) stopping: Flag<bool>,
     pub(super) debug: Flag<bool>,
@@ -72,6 +74,18 @@ impl LoopCore {
         self.scratch
             .with(py, |scratch, _| scratch.take())
             .unwrap_or_else(|| Box::new_uninit_slice(SCRATCH))
+    }
+
+    /// Lends the block that datagrams are received into, as [`LoopCore::take_scratch`] lends the other.
+    pub fn take_batch(&self, py: Python<'_>) -> Box<Batch> {
+        self.batch
+            .with(py, |batch, _| batch.take())
+            .unwrap_or_default()
+    }
+
+    /// Takes the block for datagrams back.
+    pub fn give_batch(&self, py: Python<'_>, block: Box<Batch>) {
+        self.batch.with(py, |batch, _| *batch = Some(block));
     }
 
     /// Takes the receive buffer back.
@@ -131,6 +145,7 @@ impl LoopCore {
             scratch: StateCell::new(None),
             raw: StateCell::new(None),
             wire: StateCell::new(None),
+            batch: StateCell::new(None),
             closed: Flag::new(false),
             stopping: Flag::new(false),
             debug: Flag::new(false),
@@ -267,6 +282,7 @@ impl LoopCore {
         core.scratch.with(py, |scratch, _| scratch.take());
         core.raw.with(py, |raw, _| raw.take());
         core.wire.with(py, |wire, _| wire.take());
+        core.batch.with(py, |batch, _| batch.take());
         Ok(())
     }
 

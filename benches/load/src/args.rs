@@ -8,8 +8,9 @@ usage: interloop-load echo  --connect ADDR [--server-pid PID] [--connect ADDR ..
                             [--requests N] [--warmup S] [--rest S] [--spin] [--tls]
        interloop-load churn (the same options, but no --tls)
        interloop-load idle  --connect ADDR [--connections N] [--touch] [--tls]
-       interloop-load floor [--unix PATH] [--level]     (else TCP on 127.0.0.1, a port the kernel picks)
-ADDR is tcp:HOST:PORT (IPv4, numeric) or unix:PATH. --server-pid belongs to the --connect before it.
+       interloop-load floor [--unix PATH | --udp] [--level]     (else TCP on 127.0.0.1, a port the kernel picks)
+ADDR is tcp:HOST:PORT or udp:HOST:PORT (IPv4, numeric; udp for echo, without --tls) or unix:PATH. --server-pid
+belongs to the --connect before it.
 A slice lasts --seconds and at least --requests requests; the servers take turns, slice by slice,
 with --rest seconds of silence after each has had one.";
 
@@ -24,6 +25,7 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub enum Address {
     Tcp(SocketAddrV4),
+    Udp(SocketAddrV4),
     Unix(String),
 }
 
@@ -90,6 +92,10 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
             "--unix" if mode == Mode::Floor => {
                 options.servers.push(Server { address: Address::Unix(value()?), pid: None });
             }
+            "--udp" if mode == Mode::Floor => {
+                let address = Address::Udp(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+                options.servers.push(Server { address, pid: None });
+            }
             "--server-pid" => {
                 let pid = number(&word, &value()?)?;
                 options.servers.last_mut().ok_or("--server-pid comes after its --connect")?.pid = Some(pid);
@@ -120,6 +126,16 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
     if options.connections == 0 || options.size == 0 || options.slices == 0 {
         return Err("--connections, --size and --slices must be at least 1".into());
     }
+    let udp = options.servers.iter().any(|server| matches!(server.address, Address::Udp(_)));
+    if udp && !matches!(mode, Mode::Echo | Mode::Floor) {
+        return Err("udp: is for echo".into());
+    }
+    if udp && options.tls {
+        return Err("there is no TLS over udp: here".into());
+    }
+    if udp && options.size > 65_507 {
+        return Err("a datagram holds at most 65507 bytes".into());
+    }
     let times = [options.seconds, options.warmup, options.rest];
     if !times.iter().all(|time| (0.0..86400.0).contains(time)) {
         return Err("--seconds, --warmup and --rest must lie between 0 and a day".into());
@@ -135,7 +151,10 @@ fn parse_address(text: &str) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return Ok(Address::Unix(path.to_string()));
     }
-    let host = text.strip_prefix("tcp:").ok_or(format!("{text:?}: tcp: or unix: expected"))?;
+    if let Some(host) = text.strip_prefix("udp:") {
+        return host.parse().map(Address::Udp).map_err(|error| format!("{text:?}: {error}"));
+    }
+    let host = text.strip_prefix("tcp:").ok_or(format!("{text:?}: tcp:, udp: or unix: expected"))?;
     host.parse().map(Address::Tcp).map_err(|error| format!("{text:?}: {error}"))
 }
 
@@ -169,6 +188,8 @@ mod tests {
             "floor --connect unix:/x",
             "floor --tls",
             "churn --connect unix:/x --tls",
+            "churn --connect udp:127.0.0.1:1",
+            "echo --connect udp:127.0.0.1:1 --size 65508",
         ] {
             assert!(parse(words(line)).is_err(), "{line}");
         }

@@ -42,16 +42,19 @@ pub fn run(options: &Options) -> io::Result<()> {
     floor.epoll.add(listener.fd(), libc::EPOLLIN, LISTENER)?;
     floor.epoll.add(0, libc::EPOLLIN, CONTROL)?;
     match &options.servers[0].address {
-        Address::Tcp(_) => println!("{}", listener.local_port()?),
+        Address::Tcp(_) | Address::Udp(_) => println!("{}", listener.local_port()?),
         Address::Unix(path) => println!("{path}"),
     }
     io::stdout().flush()?;
 
+    let udp = matches!(options.servers[0].address, Address::Udp(_));
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let count = floor.epoll.wait(-1)?;
         for index in 0..count {
             match floor.epoll.event(index) {
+                // Level-triggered: what is left is reported again.
+                (LISTENER, _) if udp => drop(listener.return_datagram(&mut buffer)?),
                 (LISTENER, _) => floor.accept(&listener)?,
                 (CONTROL, _) => {
                     if !floor.answer(&mut buffer)? {

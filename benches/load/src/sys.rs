@@ -34,20 +34,20 @@ impl Socket {
         self.0
     }
 
-    fn new(family: c_int) -> io::Result<Self> {
-        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
-        check(unsafe { libc::socket(family, kind, 0) }).map(Socket)
+    fn new(family: c_int, kind: c_int) -> io::Result<Self> {
+        check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) }).map(Socket)
     }
 
     /// A new socket for `address`, not connected yet, with Nagle off for TCP.
     pub fn for_address(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(_) => {
-                let socket = Socket::new(libc::AF_INET)?;
+                let socket = Socket::new(libc::AF_INET, libc::SOCK_STREAM)?;
                 socket.set_int(libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
                 Ok(socket)
             }
-            Address::Unix(_) => Socket::new(libc::AF_UNIX),
+            Address::Udp(_) => Socket::new(libc::AF_INET, libc::SOCK_DGRAM),
+            Address::Unix(_) => Socket::new(libc::AF_UNIX, libc::SOCK_STREAM),
         }
     }
 
@@ -69,7 +69,9 @@ impl Socket {
         let socket = Socket::for_address(address)?;
         let (storage, length) = raw_address(address)?;
         check(unsafe { libc::bind(socket.0, (&raw const storage).cast(), length) })?;
-        check(unsafe { libc::listen(socket.0, backlog) })?;
+        if !matches!(address, Address::Udp(_)) {
+            check(unsafe { libc::listen(socket.0, backlog) })?;
+        }
         Ok(socket)
     }
 
@@ -119,6 +121,22 @@ impl Socket {
         }
     }
 
+    /// Receives a datagram and sends it back to whom it came from; false when there is none, or no room for it.
+    pub fn return_datagram(&self, buffer: &mut [u8]) -> io::Result<bool> {
+        let mut address: libc::sockaddr_in = unsafe { mem::zeroed() };
+        let mut length = mem::size_of_val(&address) as libc::socklen_t;
+        let flags = libc::MSG_DONTWAIT;
+        let (data, name) = (buffer.as_mut_ptr().cast(), (&raw mut address).cast());
+        let count = unsafe { libc::recvfrom(self.0, data, buffer.len(), flags, name, &mut length) };
+        let Io::Done(count) = outcome(count) else { return Ok(false) };
+        let sent = unsafe { libc::sendto(self.0, buffer.as_ptr().cast(), count, flags, name, length) };
+        match outcome(sent) {
+            Io::Done(_) => Ok(true),
+            Io::WouldBlock => Ok(false),
+            Io::Failed(error) => Err(error),
+        }
+    }
+
     #[inline]
     pub fn send(&self, bytes: &[u8]) -> Io {
         outcome(unsafe { libc::send(self.0, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
@@ -146,7 +164,7 @@ fn outcome(result: isize) -> Io {
 fn raw_address(address: &Address) -> io::Result<(libc::sockaddr_storage, libc::socklen_t)> {
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     match address {
-        Address::Tcp(tcp) => {
+        Address::Tcp(tcp) | Address::Udp(tcp) => {
             let raw = unsafe { &mut *(&raw mut storage).cast::<libc::sockaddr_in>() };
             raw.sin_family = libc::AF_INET as libc::sa_family_t;
             raw.sin_port = tcp.port().to_be();

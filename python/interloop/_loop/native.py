@@ -10,7 +10,7 @@ import asyncio
 import socket
 import sys
 import warnings
-from asyncio import base_events, constants, format_helpers, selector_events, trsock
+from asyncio import base_events, constants, format_helpers, selector_events, transports, trsock
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
@@ -49,19 +49,34 @@ def report_callback(handle: Handle | TimerHandle, exception: BaseException) -> N
 
 
 def report_protocol(
-    loop: _Loop, transport: StreamTransport, exception: BaseException, callback: Any, argument: Any
+    loop: _Loop,
+    transport: StreamTransport,
+    exception: BaseException,
+    callback: Any,
+    *arguments: Any,
 ) -> None:
     """`connection_made` or `connection_lost` raised: stock runs them as callbacks and says so."""
-    source = format_helpers._format_callback_source(callback, (argument,))
+    source = format_helpers._format_callback_source(callback, arguments)
     loop.call_exception_handler(
         {
             "message": f"Exception in callback {source}",
             "exception": exception,
-            "handle": asyncio.Handle(callback, (argument,), cast(asyncio.AbstractEventLoop, loop)),
+            "handle": asyncio.Handle(callback, arguments, cast(asyncio.AbstractEventLoop, loop)),
             "transport": transport,
             "protocol": transport.get_protocol(),
         }
     )
+
+
+def report_port(
+    loop: _Loop,
+    transport: StreamTransport,
+    exception: BaseException,
+    callback: Any,
+    arguments: tuple[Any, ...],
+) -> None:
+    """A datagram protocol's method raised: for stock it is part of a callback that failed."""
+    report_protocol(loop, transport, exception, callback, *arguments)
 
 
 def report_fatal(transport: StreamTransport, exception: BaseException, message: str) -> None:
@@ -170,6 +185,26 @@ def transport_extra(sock: socket.socket | None, sockname: Any, peername: Any) ->
         "sockname": sockname,
         "peername": peername,
     }
+
+
+class DatagramFace(transports._FlowControlMixin, asyncio.DatagramTransport):
+    """What `DatagramTransport` is for isinstance: stock's derives from `asyncio.Transport`, too."""
+
+
+def datagram_extra(sock: socket.socket, extra: dict[str, Any] | None) -> dict[str, Any]:
+    """What `get_extra_info` knows of a datagram socket."""
+    found = extra or {}
+    found["socket"] = trsock.TransportSocket(sock)
+    try:
+        found["sockname"] = sock.getsockname()
+    except OSError:
+        found["sockname"] = None
+    if "peername" not in found:
+        try:
+            found["peername"] = sock.getpeername()
+        except OSError:
+            found["peername"] = None
+    return found
 
 
 def warn_write(count: int) -> None:

@@ -1,5 +1,6 @@
 //! asyncio's face of the stream core.
 
+mod datagram;
 mod opening;
 mod pipe;
 mod pipe_ends;
@@ -28,6 +29,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pipe_ends::ReadPipeTransport>()?;
     module.add_class::<pipe_ends::WritePipeTransport>()?;
     let py = module.py();
+    module.add_class::<datagram::DatagramTransport>()?;
+    let class = py.get_type::<datagram::DatagramTransport>();
+    stock::lend(&class, &names::DATAGRAM_TRANSPORT)?;
     let class = py.get_type::<pipe_ends::ReadPipeTransport>();
     stock::lend(&class, &names::UNIX_READ_PIPE)?;
     let class = py.get_type::<pipe_ends::WritePipeTransport>();

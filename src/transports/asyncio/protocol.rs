@@ -6,7 +6,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::transport::StreamTransport;
 use crate::py::bytes::Uninit;
 use crate::py::call;
 
@@ -18,15 +17,36 @@ pub struct Target<'py> {
 }
 
 impl<'py> Target<'py> {
-    pub fn connection_made(&self, transport: &Bound<'py, StreamTransport>) -> PyResult<()> {
+    pub fn connection_made(&self, transport: &Bound<'py, PyAny>) -> PyResult<()> {
         let py = transport.py();
         let _entered = call::enter(&self.context);
-        call::call_method1(
+        call::call_method1(&self.protocol, intern!(py, "connection_made"), transport).map(drop)
+    }
+
+    #[inline]
+    pub fn datagram_received(
+        &self,
+        data: &Bound<'py, PyBytes>,
+        sender: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let _entered = call::enter(&self.context);
+        call::call_method2(
             &self.protocol,
-            intern!(py, "connection_made"),
-            transport.as_any(),
+            intern!(data.py(), "datagram_received"),
+            data.as_any(),
+            sender,
         )
         .map(drop)
+    }
+
+    /// `inside` a call of the program's own it is told in the caller's context.
+    pub fn error_received(&self, error: &Bound<'py, PyAny>, inside: bool) -> PyResult<()> {
+        let _entered = if inside {
+            None
+        } else {
+            call::enter(&self.context)
+        };
+        call::call_method1(&self.protocol, intern!(error.py(), "error_received"), error).map(drop)
     }
 
     pub fn connection_lost(&self, reason: &Bound<'py, PyAny>) -> PyResult<()> {

@@ -55,7 +55,7 @@ pub(super) fn tell_made(
     let Some(target) = transport.get().target(py) else {
         return Ok(());
     };
-    match target.connection_made(transport) {
+    match target.connection_made(transport.as_any()) {
         Ok(()) => Ok(()),
         Err(error) if errors::is_fatal(py, &error) => Err(error),
         Err(error) => {
