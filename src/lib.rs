@@ -25,5 +25,6 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     runtime::register(module)?;
-    transports::asyncio::register(module)
+    transports::asyncio::register(module)?;
+    transports::twisted::register(module)
 }

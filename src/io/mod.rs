@@ -1,6 +1,7 @@
 //! Floor 5: the cores of streams and listeners. What they carry goes to a face through a trait: [`sink::Sink`]
 //! for a stream, [`listener::Acceptor`] for a listener. Nothing here knows which host it serves.
 
+pub mod adopted;
 pub mod child;
 pub mod datagram;
 pub mod file;
@@ -8,6 +9,7 @@ pub mod layer;
 pub mod listener;
 pub mod medium;
 pub mod read;
+pub mod receive;
 pub mod sink;
 pub mod stream;
 pub mod write;

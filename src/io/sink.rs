@@ -63,6 +63,11 @@ pub trait Sink: Sync {
     /// The write buffer crossed a water mark.
     fn pressure(&self, stream: &Stream<'_, '_>, pressure: Pressure) -> PyResult<()>;
 
+    /// Everything that was written has left: told only after [`tell_drained`](super::adopted::tell_drained), each time.
+    fn drained(&self, _stream: &Stream<'_, '_>) -> PyResult<()> {
+        Ok(())
+    }
+
     /// A system call failed. The stream is closing already; `lost` follows with the same error.
     fn failed(&self, stream: &Stream<'_, '_>, what: Failed, error: &PyErr) -> PyResult<()>;
 

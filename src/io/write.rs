@@ -213,9 +213,12 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
             None
         };
         let told = told(&parts, refs, pressure);
-        Some((result, told, finished, sent))
+        let stream = &*parts.stream;
+        let drained = (stream.tell_drained && stream.out.is_empty() && result.is_ok())
+            .then(|| stream.face.clone_ref(refs));
+        Some((result, told, drained, finished, sent))
     });
-    let Some((result, told, finished, sent)) = outcome else {
+    let Some((result, told, drained, finished, sent)) = outcome else {
         return Ok(false);
     };
     drop(finished);
@@ -228,6 +231,9 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
     }
     // May write more, which is why "drained" is looked at afterwards.
     tell(core, key, told)?;
+    if let Some(face) = drained {
+        face.call(core, key, |sink, stream| sink.drained(stream))?;
+    }
     let dropped = core.get().state.with(py, |state, _| {
         let mut parts = parts(state, key)?;
         if parts.stream.layer.is_some() {

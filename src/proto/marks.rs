@@ -68,6 +68,12 @@ impl WaterMarks {
         low: 0,
         paused: false,
     };
+    /// For a face that looks itself.
+    pub const NONE: Self = Self {
+        high: usize::MAX,
+        low: 0,
+        paused: false,
+    };
 
     /// asyncio's defaults with TLS.
     pub const ASYNCIO_TLS: Self = Self {

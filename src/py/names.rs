@@ -83,6 +83,13 @@ imported! {
     SENDFILE_TRY_NATIVE = "interloop._loop.sendfile", "TRY_NATIVE";
     SENDFILE_FAILED = "interloop._loop.sendfile", "failed";
     TRANSPORT_EXTRA = "interloop._loop.native", "transport_extra";
+    // What Twisted's face asks of its Python half.
+    TWISTED_LOG_CONTEXT = "interloop.twisted.connections", "log_context";
+    TWISTED_DATA_FAILED = "interloop.twisted.connections", "data_failed";
+    TWISTED_READ_ENDED = "interloop.twisted.connections", "read_ended";
+    TWISTED_DRAINED = "interloop.twisted.connections", "drained";
+    TWISTED_LOST = "interloop.twisted.connections", "lost";
+    TWISTED_DONE = "interloop.twisted.connections", "done";
     WARN_WRITE = "interloop._loop.native", "warn_write";
     REPORT_PIPE_CALLBACK = "interloop._loop.pipes", "report_callback";
     REPORT_PIPE_ERROR = "interloop._loop.pipes", "report_error";

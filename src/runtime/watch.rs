@@ -355,6 +355,19 @@ impl LoopCore {
         self.unwatch(py, fd, Side::Writer)
     }
 
+    /// Who waits for one descriptor, as (for reading or None, for writing or None).
+    fn _watcher_of(&self, py: Python<'_>, fd: Fd) -> (Option<Py<PyAny>>, Option<Py<PyAny>>) {
+        self.state.with(py, |state, refs| {
+            let found = state.key_of(fd).and_then(|key| state.sources.get(key));
+            let Some(Source::Watcher(watcher)) = found else {
+                return (None, None);
+            };
+            let object =
+                |side: &Option<Waiter>| side.as_ref().map(|waiter| refs.clone(waiter.object()));
+            (object(&watcher.reader), object(&watcher.writer))
+        })
+    }
+
     /// Every watched descriptor as (fd, who waits for reading or None, for writing or None): a handle, or an operation
     /// such as `sock_recv()`.
     fn _watchers<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.posixbase import _NO_FILEDESC, PosixReactorBase
 from twisted.python import log
 
+from interloop._core import TwistedConnection
+
 if TYPE_CHECKING:
     from interloop import Loop
 
@@ -40,6 +42,8 @@ class Descriptors(PosixReactorBase):
 
     _asyncioEventloop: Loop
     _continuousPolling: Any
+    # The connections on the loop's own streams.
+    _connections: set[Any]
 
     def addReader(self, reader: Selectable) -> None:
         """Call `reader.doRead()` whenever its descriptor can be read. Again for the same one: nothing.
@@ -54,6 +58,12 @@ class Descriptors(PosixReactorBase):
         self._add(writer, _OUT, self._asyncioEventloop._add_writer)
 
     def _add(self, selectable: Selectable, event: int, watch: Callable[..., object]) -> None:
+        if isinstance(selectable, TwistedConnection) and selectable._joined:
+            if event == _IN:
+                selectable.startReading()
+            else:
+                selectable.startWriting()
+            return
         fd = selectable.fileno()
         # Transports ask for writability with every write: known ones must cost little.
         if self._watched(fd, event) is selectable:
@@ -68,14 +78,18 @@ class Descriptors(PosixReactorBase):
 
     def removeReader(self, reader: Selectable) -> None:
         """Undo `addReader`; nothing for a reader that is not known."""
-        if self._continuousPolling.isReading(reader):
+        if isinstance(reader, TwistedConnection) and reader._joined:
+            reader.stopReading()
+        elif self._continuousPolling.isReading(reader):
             self._continuousPolling.removeReader(reader)
         elif (fd := self._descriptor(reader, _IN)) is not None:
             self._asyncioEventloop._remove_reader(fd)
 
     def removeWriter(self, writer: Selectable) -> None:
         """Undo `addWriter`; nothing for a writer that is not known."""
-        if self._continuousPolling.isWriting(writer):
+        if isinstance(writer, TwistedConnection) and writer._joined:
+            writer.stopWriting()
+        elif self._continuousPolling.isWriting(writer):
             self._continuousPolling.removeWriter(writer)
         elif (fd := self._descriptor(writer, _OUT)) is not None:
             self._asyncioEventloop._remove_writer(fd)
@@ -91,16 +105,24 @@ class Descriptors(PosixReactorBase):
             if writer is not None:
                 loop._remove_writer(fd)
                 removed[writer] = None
+        for connection in tuple(self._connections):
+            # One that neither reads nor writes is not registered with any other reactor either.
+            if connection._reading or connection._waiting:
+                connection._leave()
+                self._connections.discard(connection)
+                removed[connection] = None
         return [*removed, *self._continuousPolling.removeAll()]
 
     def getReaders(self) -> list[Selectable]:
         """The readers, the reactor's own included."""
         readers = [reader for _, reader, _ in self._registered() if reader is not None]
+        readers += [connection for connection in self._connections if connection._reading]
         return [*readers, *self._continuousPolling.getReaders()]
 
     def getWriters(self) -> list[Selectable]:
         """The writers."""
         writers = [writer for _, _, writer in self._registered() if writer is not None]
+        writers += [connection for connection in self._connections if connection._waiting]
         return [*writers, *self._continuousPolling.getWriters()]
 
     def _doReadOrWrite(self, selectable: Selectable, fd: int, event: int) -> None:
@@ -150,10 +172,7 @@ class Descriptors(PosixReactorBase):
         return None
 
     def _watched(self, fd: int, event: int) -> Selectable | None:
-        for number, *sides in self._asyncioEventloop._watchers():
-            if number == fd:
-                return self._selectable(sides[event])
-        return None
+        return self._selectable(self._asyncioEventloop._watcher_of(fd)[event])
 
     def _registered(
         self, loop: Loop | None = None
@@ -170,7 +189,9 @@ class Descriptors(PosixReactorBase):
         return selectable if state is self.__dict__ else None
 
     def _take_descriptors(self, old: Loop) -> None:
-        """Watch on the reactor's loop what was watched on `old`."""
+        """Watch on the reactor's loop what was watched on `old`, and take the connections along."""
+        for connection in self._connections:
+            connection._move(self._asyncioEventloop)
         for fd, reader, writer in tuple(self._registered(old)):
             if reader is not None:
                 old._remove_reader(fd)

@@ -17,6 +17,7 @@ from interloop.twisted.children import Children
 from interloop.twisted.descriptors import Descriptors
 from interloop.twisted.life import Life
 from interloop.twisted.signals import Signals
+from interloop.twisted.streams import Streams
 from interloop.twisted.threads import ThreadCalls
 from interloop.twisted.timers import TimedCalls
 
@@ -24,7 +25,7 @@ from interloop.twisted.timers import TimedCalls
 @implementer(IReactorDaemonize)
 # misc: ReactorBase and AsyncioSelectorReactor disagree about the name of callFromThread's first argument.
 class Reactor(  # type: ignore[misc]
-    TimedCalls, ThreadCalls, Descriptors, Children, AsyncioSelectorReactor
+    TimedCalls, ThreadCalls, Streams, Descriptors, Children, AsyncioSelectorReactor
 ):
     """Twisted's reactor on an `interloop.Loop`.
 
@@ -54,6 +55,7 @@ class Reactor(  # type: ignore[misc]
                 f"this reactor runs on interloop.Loop, not on {eventloop!r}: start the program "
                 "with interloop.run(), or give the loop's owner interloop.new_event_loop"
             )
+        self._connections = set()
         AsyncioSelectorReactor.__init__(self, eventloop)
         self._life = Life(self, home)
         if eventloop is running:

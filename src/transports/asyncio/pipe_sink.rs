@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 
 use super::pipe::PipeTransport;
 use super::protocol::Target;
-use super::sink::receive_small;
 use crate::io::read::{self, Received};
+use crate::io::receive;
 use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
 use crate::io::stream;
 use crate::proto::marks::Pressure;
@@ -143,7 +143,7 @@ impl Sink for ReadEnd {
         let Some(target) = transport.get().target(transport.py()) else {
             return Ok(Taken::Nothing);
         };
-        let data = match receive_small(stream) {
+        let data = match receive::small(stream) {
             Ok(data) => data,
             Err(Received::Eof) => return Ok(Taken::Eof),
             Err(Received::Failed(error)) => return read::failed(stream.core, stream.key, error),

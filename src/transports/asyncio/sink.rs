@@ -3,7 +3,6 @@
 use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use super::protocol::Target;
 use super::transport::StreamTransport;
@@ -11,8 +10,7 @@ use crate::io::read::{self, Received};
 use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
 use crate::io::stream;
 use crate::proto::marks::Pressure;
-use crate::py::bytes::Unseen;
-use crate::py::{bytes, call, errors, names};
+use crate::py::{call, errors, names};
 
 /// The sink of every [`StreamTransport`].
 pub struct AsyncioSink;
@@ -174,26 +172,15 @@ impl Sink for AsyncioSink {
     }
 }
 
-/// From this size on a payload is received straight into the object that is handed over. Below, the copy out of the kept
-/// block is cheaper than cutting an object to size.
-const LARGE: usize = 8 * 1024;
-
 fn read_bytes(
     stream: &Stream<'_, '_>,
     transport: &Bound<'_, StreamTransport>,
     target: &Target<'_>,
 ) -> PyResult<Taken> {
-    let expected = transport.get().expected();
-    let received = if expected >= LARGE {
-        receive_large(stream, expected)
-    } else {
-        receive_small(stream)
-    };
-    let data = match received {
+    let data = match transport.get().lately.receive(stream) {
         Ok(data) => data,
         Err(other) => return other_than_bytes(stream, other),
     };
-    transport.get().note_received(data.as_bytes().len());
     if let Err(error) = target.data_received(&data) {
         fatal(
             transport,
@@ -203,34 +190,6 @@ fn read_bytes(
         return Ok(Taken::Nothing);
     }
     Ok(Taken::Bytes)
-}
-
-pub(super) fn receive_small<'py>(
-    stream: &Stream<'_, 'py>,
-) -> Result<Bound<'py, PyBytes>, Received> {
-    let py = stream.core.py();
-    let core = stream.core.get();
-    let mut scratch = core.take_scratch(py);
-    let received = read::receive(stream.core, stream.key, &mut scratch);
-    let data = match received {
-        // SAFETY: `receive` says that it has written `count` bytes.
-        Received::Bytes(count) => Ok(unsafe { bytes::from_received(py, &scratch, count) }),
-        other => Err(other),
-    };
-    core.give_scratch(py, scratch);
-    data
-}
-
-fn receive_large<'py>(
-    stream: &Stream<'_, 'py>,
-    expected: usize,
-) -> Result<Bound<'py, PyBytes>, Received> {
-    let mut unseen = Unseen::new(stream.core.py(), expected).map_err(Received::Failed)?;
-    match read::receive(stream.core, stream.key, unseen.as_mut_slice()) {
-        // SAFETY: `receive` says that it has written `count` bytes, and never that it has written none.
-        Received::Bytes(count) => unsafe { unseen.finish(count) }.map_err(Received::Failed),
-        other => Err(other),
-    }
 }
 
 fn read_buffered(

@@ -6,6 +6,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::opening::Start;
 use super::protocol::Target;
+use crate::io::receive::Lately;
 use crate::io::stream;
 use crate::io::{read, write};
 use crate::poll::Key;
@@ -15,11 +16,8 @@ use crate::py::bytes::Data;
 use crate::py::cell::{Flag, StateCell};
 use crate::py::{address, call, errors, names};
 use crate::runtime::LoopCore;
-use crate::runtime::core::SCRATCH;
 use crate::sys::addr::{Address, Named};
 use crate::sys::{Fd, socket};
-
-const PAGE: usize = 4096;
 
 pub(super) struct Inner {
     pub(super) protocol: Option<Py<PyAny>>,
@@ -48,8 +46,7 @@ pub struct StreamTransport {
     pub(super) fd: Flag<Fd>,
     /// `write_eof()` took effect. Outlives the stream: a write after it is an error even then.
     pub(super) eof: Flag<bool>,
-    /// How large reads have been lately: the largest, slowly forgotten.
-    pub(super) lately: Flag<u32>,
+    pub(super) lately: Lately,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     pub(super) built: bool,
     /// How many writes came after the connection was lost.
@@ -84,23 +81,6 @@ impl StreamTransport {
     /// Counts a write that came too late, and answers how many there were before.
     pub(super) fn count_lost_write(&self) -> u32 {
         self.lost_writes.replace(self.lost_writes.get() + 1)
-    }
-
-    /// How much the next read may bring, with room to spare: what fills its block was not all there was.
-    #[inline]
-    pub fn expected(&self) -> usize {
-        let lately = self.lately.get() as usize;
-        (lately + lately / 16 + PAGE)
-            .next_multiple_of(PAGE)
-            .min(SCRATCH)
-    }
-
-    #[inline]
-    pub fn note_received(&self, count: usize) {
-        let lately = self.lately.get();
-        // `count` is at most SCRATCH.
-        let count = count as u32;
-        self.lately.set(count.max(lately - lately / 16));
     }
 
     pub fn take_waiter(&self, py: Python<'_>) -> Option<Py<PyAny>> {

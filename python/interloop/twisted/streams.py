@@ -1,0 +1,57 @@
+"""IReactorTCP and the stream half of IReactorSocket: connections on the Rust loop's own streams."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.posixbase import PosixReactorBase
+
+from interloop.twisted.connections import Connector, Port, Server
+
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+
+class Streams(PosixReactorBase):
+    """What makes native transports. The reactor's thread; errors are those of Twisted's own methods, whose set-up it is."""
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Port:
+        """Like `IReactorTCP.listenTCP`."""
+        listening = Port(port, factory, backlog, interface, self)
+        listening.startListening()
+        return listening
+
+    def connectTCP(  # type: ignore[override]
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        timeout: float = 30.0,
+        bindAddress: Any = None,
+    ) -> Connector:
+        """Like `IReactorTCP.connectTCP`."""
+        connector = Connector(host, port, factory, timeout, bindAddress, self)
+        connector.connect()
+        return connector
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
+        """Like `IReactorSocket.adoptStreamPort`."""
+        if addressFamily not in _INTERNET:
+            return super().adoptStreamPort(  # type: ignore[no-untyped-call]
+                fileDescriptor, addressFamily, factory
+            )
+        listening: Any = Port._fromListeningDescriptor(  # type: ignore[no-untyped-call]
+            self, fileDescriptor, addressFamily, factory
+        )
+        listening.startListening()
+        return listening
+
+    def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
+        """Like `IReactorSocket.adoptStreamConnection`."""
+        if addressFamily not in _INTERNET:
+            return super().adoptStreamConnection(  # type: ignore[no-untyped-call]
+                fileDescriptor, addressFamily, factory
+            )
+        return Server._fromConnectedSocket(  # type: ignore[no-untyped-call]
+            fileDescriptor, addressFamily, factory, self
+        )

@@ -1,0 +1,555 @@
+//! `TwistedConnection`: what runs per event and per byte in a Twisted TCP or Unix transport.
+//!
+//! It is the first base of classes whose second is Twisted's own transport: what is not here is Twisted's, among it
+//! everything that runs once per connection (addresses, socket options, log prefix, closing, TLS set-up).
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::log_context::LogContext;
+use super::sink::TwistedSink;
+use crate::io::medium::{Medium, Owner};
+use crate::io::receive::Lately;
+use crate::io::sink::Face;
+use crate::io::stream::{self, Flush, Options, Stream};
+use crate::io::{adopted, read, write};
+use crate::poll::Key;
+use crate::proto::marks::WaterMarks;
+use crate::proto::phase::WriteRules;
+use crate::py::bytes::Data;
+use crate::py::call;
+use crate::py::cell::{Flag, StateCell};
+use crate::runtime::LoopCore;
+use crate::sys::Fd;
+
+const OPTIONS: Options = Options {
+    flush: Flush::EndOfTurn,
+    rules: WriteRules::TWISTED,
+    // A producer is paused at each write beyond the limit, not once: the face looks itself.
+    marks: WaterMarks::NONE,
+    reading: true,
+    reads: 1,
+};
+
+pub(super) struct Inner {
+    /// The loop that has the stream.
+    core: Option<Py<LoopCore>>,
+    /// In which the protocol is called: the one in which the connection was made.
+    context: Option<Py<PyAny>>,
+    producer: Option<Py<PyAny>>,
+    pub(super) log: Option<LogContext>,
+}
+
+/// The native half of a Twisted transport. All methods belong to the reactor's thread.
+#[pyclass(frozen, subclass, dict, weakref, module = "interloop._core")]
+pub struct TwistedConnection {
+    pub(super) inner: StateCell<Inner>,
+    key: Flag<Key>,
+    connected: Flag<bool>,
+    disconnected: Flag<bool>,
+    disconnecting: Flag<bool>,
+    write_disconnecting: Flag<bool>,
+    write_disconnected: Flag<bool>,
+    aborting: Flag<bool>,
+    tls: Flag<bool>,
+    has_producer: Flag<bool>,
+    pub(super) lately: Lately,
+    /// See `Handle`: false while CPython 3.11 makes the instance dict.
+    built: bool,
+}
+
+/// Where a connection's stream is.
+pub(super) struct Place<'py> {
+    pub core: Bound<'py, LoopCore>,
+    pub key: Key,
+}
+
+impl TwistedConnection {
+    #[inline]
+    pub(super) fn place<'py>(&self, py: Python<'py>) -> Option<Place<'py>> {
+        let core = self.inner.with(py, |inner, refs| {
+            inner.core.as_ref().map(|core| refs.clone(core))
+        })?;
+        Some(Place {
+            core: core.into_bound(py),
+            key: self.key.get(),
+        })
+    }
+
+    /// The stream has left the loop.
+    pub(super) fn left(&self, py: Python<'_>) {
+        let core = self.inner.with(py, |inner, _| inner.core.take());
+        self.key.set(Key::NONE);
+        drop(core);
+    }
+
+    #[inline]
+    pub(super) fn context<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.inner
+            .with(py, |inner, refs| {
+                inner.context.as_ref().map(|context| refs.clone(context))
+            })
+            .map(|context| context.into_bound(py))
+    }
+
+    /// Whether the end of the buffer has a consequence, which the face wants to hear of.
+    fn tell_drained(&self, py: Python<'_>) {
+        if let Some(place) = self.place(py) {
+            let ending = self.disconnecting.get()
+                || self.write_disconnecting.get() && !self.write_disconnected.get();
+            let tell = (self.has_producer.get() || ending) && !self.aborting.get();
+            adopted::tell_drained(&place.core, place.key, tell);
+        }
+    }
+
+    #[inline]
+    fn accepts(&self) -> bool {
+        self.connected.get() && !self.write_disconnected.get() && !self.aborting.get()
+    }
+
+    /// Queues bytes for the end of the turn.
+    #[inline]
+    fn send(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let connection = slf.get();
+        let Ok(data) = data.cast::<PyBytes>() else {
+            return Err(PyTypeError::new_err("Data must be bytes"));
+        };
+        if !connection.accepts() {
+            return Ok(());
+        }
+        let Some(place) = connection.place(slf.py()) else {
+            return Ok(());
+        };
+        // Refused: it is ending, and what is written then is lost, as in Twisted.
+        let _ = write::write(&place.core, place.key, Data::Bytes(data.clone()))?;
+        if connection.has_producer.get() {
+            Self::pause_producer(slf, &place)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn pause_producer(slf: &Bound<'_, Self>, place: &Place<'_>) -> PyResult<()> {
+        let waiting = stream::with(&place.core, place.key, |stream| stream.buffered());
+        // An attribute of the class that programs set on an instance.
+        let limit: usize = slf.getattr(intern!(slf.py(), "bufferSize"))?.extract()?;
+        if waiting.unwrap_or(0) > limit {
+            slf.call_method0(intern!(slf.py(), "_maybePauseProducer"))?;
+        }
+        Ok(())
+    }
+
+    fn send_sequence(slf: &Bound<'_, Self>, iovec: &Bound<'_, PyAny>) -> PyResult<()> {
+        let pieces = iovec
+            .try_iter()?
+            .map(|piece| match piece?.cast_into::<PyBytes>() {
+                Ok(piece) => Ok(piece),
+                Err(_) => Err(PyTypeError::new_err("Data must be bytes")),
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        let connection = slf.get();
+        if !connection.accepts() {
+            return Ok(());
+        }
+        let Some(place) = connection.place(slf.py()) else {
+            return Ok(());
+        };
+        for piece in pieces {
+            let _ = write::write(&place.core, place.key, Data::Bytes(piece))?;
+        }
+        if connection.has_producer.get() {
+            Self::pause_producer(slf, &place)?;
+        }
+        Ok(())
+    }
+
+    fn lose(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let connection = slf.get();
+        if !connection.connected.get() || connection.disconnecting.get() {
+            return Ok(());
+        }
+        if connection.write_disconnected.get() {
+            slf.call_method0(intern!(py, "_lose_at_once"))?;
+            return Ok(());
+        }
+        connection.disconnecting.set(true);
+        // Through the instance, as Twisted's own does.
+        slf.call_method0(intern!(py, "stopReading"))?;
+        connection.tell_drained(py);
+        slf.call_method0(intern!(py, "startWriting"))?;
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl TwistedConnection {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        TwistedConnection {
+            inner: StateCell::new(Inner {
+                core: None,
+                context: None,
+                producer: None,
+                log: None,
+            }),
+            key: Flag::new(Key::NONE),
+            connected: Flag::new(false),
+            disconnected: Flag::new(false),
+            disconnecting: Flag::new(false),
+            write_disconnecting: Flag::new(false),
+            write_disconnected: Flag::new(false),
+            aborting: Flag::new(false),
+            tls: Flag::new(false),
+            has_producer: Flag::new(false),
+            lately: Lately::default(),
+            built: true,
+        }
+    }
+
+    /// Puts the connected socket into the loop: it is read from now on. The socket stays the caller's to close, after
+    /// `_leave()`. RuntimeError when it is in a loop already.
+    fn _join(
+        slf: &Bound<'_, Self>,
+        r#loop: &Bound<'_, LoopCore>,
+        socket: &Bound<'_, PyAny>,
+        tcp: bool,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        r#loop.get().check_closed()?;
+        let fd: Fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+        let connection = slf.get();
+        if connection.place(py).is_some() {
+            return Err(PyRuntimeError::new_err(
+                "the connection is in a loop already",
+            ));
+        }
+        let context = call::copy_context(py)?.unbind();
+        let face = Face {
+            object: slf.clone().into_any().unbind(),
+            sink: &TwistedSink,
+        };
+        // The socket closes the descriptor, not the stream.
+        let medium = if tcp { Medium::Tcp } else { Medium::Socket };
+        let owner = Owner::Object(socket.clone().unbind());
+        let stream = Stream::new(fd, medium, owner, face, OPTIONS);
+        let key = adopted::adopt(r#loop, stream)?;
+        let core = r#loop.clone().unbind();
+        connection.key.set(key);
+        let old = connection.inner.with(py, |inner, _| {
+            inner.core = Some(core);
+            inner.context.replace(context)
+        });
+        drop(old);
+        connection.tell_drained(py);
+        Ok(())
+    }
+
+    /// Takes the connection out of its loop without a word; the socket stays open, what waited to be sent is dropped.
+    /// Nothing when it is in none.
+    fn _leave(slf: &Bound<'_, Self>) {
+        let py = slf.py();
+        if let Some(place) = slf.get().place(py) {
+            let stream = adopted::take(&place.core, place.key);
+            slf.get().left(py);
+            drop(stream);
+        }
+    }
+
+    /// Goes over to another loop, with what waits to be sent. Nothing when it is in none.
+    fn _move(slf: &Bound<'_, Self>, r#loop: &Bound<'_, LoopCore>) -> PyResult<()> {
+        let py = slf.py();
+        r#loop.get().check_closed()?;
+        let Some(place) = slf.get().place(py) else {
+            return Ok(());
+        };
+        let Some(stream) = adopted::take(&place.core, place.key) else {
+            return Ok(());
+        };
+        let key = adopted::adopt(r#loop, *stream)?;
+        let core = r#loop.clone().unbind();
+        slf.get().key.set(key);
+        let old = slf
+            .get()
+            .inner
+            .with(py, |inner, _| inner.core.replace(core));
+        drop(old);
+        Ok(())
+    }
+
+    /// Whether it is in a loop.
+    #[getter]
+    fn _joined(&self, py: Python<'_>) -> bool {
+        self.place(py).is_some()
+    }
+
+    /// Whether it is being read.
+    #[getter]
+    fn _reading(&self, py: Python<'_>) -> bool {
+        self.place(py).is_some_and(|place| {
+            stream::with(&place.core, place.key, |stream| stream.is_reading()).unwrap_or(false)
+        })
+    }
+
+    /// Bytes that wait to be sent.
+    #[getter]
+    fn _waiting(&self, py: Python<'_>) -> usize {
+        self.place(py)
+            .and_then(|place| stream::with(&place.core, place.key, |stream| stream.buffered()))
+            .unwrap_or(0)
+    }
+
+    /// Ends the connection as one that everything was sent on: `connectionLost(ConnectionDone)` in the next turn.
+    fn _finish(slf: &Bound<'_, Self>) {
+        if let Some(place) = slf.get().place(slf.py()) {
+            stream::close(&place.core, place.key);
+        }
+    }
+
+    /// Like `ITransport.write`: sent at the end of the turn. TypeError for what is no bytes.
+    #[inline]
+    fn write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let connection = slf.get();
+        if connection.tls.get() {
+            if connection.connected.get() {
+                slf.getattr(intern!(slf.py(), "protocol"))?
+                    .call_method1(intern!(slf.py(), "write"), (data,))?;
+            }
+            return Ok(());
+        }
+        Self::send(slf, data)
+    }
+
+    /// Like `ITransport.writeSequence`.
+    #[pyo3(name = "writeSequence")]
+    fn write_sequence(slf: &Bound<'_, Self>, iovec: &Bound<'_, PyAny>) -> PyResult<()> {
+        let connection = slf.get();
+        if connection.tls.get() {
+            if connection.connected.get() {
+                slf.getattr(intern!(slf.py(), "protocol"))?
+                    .call_method1(intern!(slf.py(), "writeSequence"), (iovec,))?;
+            }
+            return Ok(());
+        }
+        Self::send_sequence(slf, iovec)
+    }
+
+    /// Like `ITransport.loseConnection`: once what was written has left, and a producer has no more.
+    #[pyo3(name = "loseConnection")]
+    fn lose_connection(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let connection = slf.get();
+        if connection.tls.get() {
+            if connection.connected.get() && !connection.disconnecting.get() {
+                slf.getattr(intern!(slf.py(), "protocol"))?
+                    .call_method0(intern!(slf.py(), "loseConnection"))?;
+            }
+            return Ok(());
+        }
+        Self::lose(slf)
+    }
+
+    /// `write` beneath TLS.
+    fn _write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::send(slf, data)
+    }
+
+    /// `writeSequence` beneath TLS.
+    fn _write_sequence(slf: &Bound<'_, Self>, iovec: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::send_sequence(slf, iovec)
+    }
+
+    /// `loseConnection` beneath TLS.
+    fn _lose_connection(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::lose(slf)
+    }
+
+    /// Like `FileDescriptor.startReading`.
+    #[pyo3(name = "startReading")]
+    fn start_reading(slf: &Bound<'_, Self>) -> PyResult<()> {
+        match slf.get().place(slf.py()) {
+            Some(place) => read::resume(&place.core, place.key),
+            None => {
+                slf.call_method0(intern!(slf.py(), "_start_reading"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Like `FileDescriptor.stopReading`.
+    #[pyo3(name = "stopReading")]
+    fn stop_reading(slf: &Bound<'_, Self>) -> PyResult<()> {
+        match slf.get().place(slf.py()) {
+            Some(place) => read::pause(&place.core, place.key),
+            None => {
+                slf.call_method0(intern!(slf.py(), "_stop_reading"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Like `FileDescriptor.startWriting`: what waits leaves at the end of the turn, and what waits for that happens.
+    #[pyo3(name = "startWriting")]
+    fn start_writing(slf: &Bound<'_, Self>) -> PyResult<()> {
+        match slf.get().place(slf.py()) {
+            Some(place) => adopted::hold(&place.core, place.key),
+            None => {
+                slf.call_method0(intern!(slf.py(), "_start_writing"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Like `FileDescriptor.stopWriting`, before it is connected. Later there is nothing to stop: writes leave by
+    /// themselves.
+    #[pyo3(name = "stopWriting")]
+    fn stop_writing(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().place(slf.py()).is_none() {
+            slf.call_method0(intern!(slf.py(), "_stop_writing"))?;
+        }
+        Ok(())
+    }
+
+    #[getter]
+    fn producer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.with(py, |inner, refs| {
+            inner.producer.as_ref().map(|producer| refs.clone(producer))
+        })
+    }
+
+    #[setter(producer)]
+    fn set_producer(&self, py: Python<'_>, producer: Option<Py<PyAny>>) {
+        self.has_producer.set(producer.is_some());
+        let old = self.inner.with(py, |inner, _| {
+            std::mem::replace(&mut inner.producer, producer)
+        });
+        drop(old);
+        self.tell_drained(py);
+    }
+
+    #[getter]
+    fn connected(&self) -> bool {
+        self.connected.get()
+    }
+
+    #[setter(connected)]
+    fn set_connected(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.connected.set(value.is_truthy()?);
+        Ok(())
+    }
+
+    #[getter]
+    fn disconnected(&self) -> bool {
+        self.disconnected.get()
+    }
+
+    #[setter(disconnected)]
+    fn set_disconnected(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.disconnected.set(value.is_truthy()?);
+        Ok(())
+    }
+
+    #[getter]
+    fn disconnecting(&self) -> bool {
+        self.disconnecting.get()
+    }
+
+    #[setter(disconnecting)]
+    fn set_disconnecting(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.disconnecting.set(value.is_truthy()?);
+        self.tell_drained(value.py());
+        Ok(())
+    }
+
+    #[getter(_writeDisconnecting)]
+    fn write_disconnecting(&self) -> bool {
+        self.write_disconnecting.get()
+    }
+
+    #[setter(_writeDisconnecting)]
+    fn set_write_disconnecting(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.write_disconnecting.set(value.is_truthy()?);
+        self.tell_drained(value.py());
+        Ok(())
+    }
+
+    #[getter(_writeDisconnected)]
+    fn write_disconnected(&self) -> bool {
+        self.write_disconnected.get()
+    }
+
+    #[setter(_writeDisconnected)]
+    fn set_write_disconnected(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.write_disconnected.set(value.is_truthy()?);
+        self.tell_drained(value.py());
+        Ok(())
+    }
+
+    /// Like `FileDescriptor.loseWriteConnection`.
+    #[pyo3(name = "loseWriteConnection")]
+    fn lose_write_connection(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        slf.get().write_disconnecting.set(true);
+        slf.get().tell_drained(py);
+        slf.call_method0(intern!(py, "startWriting"))?;
+        Ok(())
+    }
+
+    #[getter(_aborting)]
+    fn aborting(&self) -> bool {
+        self.aborting.get()
+    }
+
+    /// Set by `abortConnection`: what waits to be sent is dropped, and nothing is accepted any more.
+    #[setter(_aborting)]
+    fn set_aborting(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let aborting = value.is_truthy()?;
+        self.aborting.set(aborting);
+        self.tell_drained(value.py());
+        if aborting && let Some(place) = self.place(value.py()) {
+            adopted::discard(&place.core, place.key);
+        }
+        Ok(())
+    }
+
+    /// Whether the protocol is one that encrypts: then it is given what is written.
+    #[getter(TLS)]
+    fn tls(&self) -> bool {
+        self.tls.get()
+    }
+
+    #[setter(TLS)]
+    fn set_tls(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.tls.set(value.is_truthy()?);
+        Ok(())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.built {
+            return Ok(());
+        }
+        self.inner
+            .try_with(|inner| {
+                visit.call(inner.core.as_ref())?;
+                visit.call(inner.context.as_ref())?;
+                visit.call(inner.producer.as_ref())?;
+                inner.log.as_ref().map_or(Ok(()), |log| log.visit(&visit))
+            })
+            .unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let taken = self.inner.with(py, |inner, _| {
+            (
+                inner.core.take(),
+                inner.context.take(),
+                inner.producer.take(),
+                inner.log.take(),
+            )
+        });
+        drop(taken);
+    }
+}

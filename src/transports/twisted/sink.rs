@@ -1,0 +1,95 @@
+//! What the stream core asks and tells, answered as Twisted's transports do. Whatever raises is logged, and the connection
+//! is lost for that reason; nothing leaves the loop, SystemExit included.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::connection::TwistedConnection;
+use super::log_context;
+use crate::io::read::{self, Received};
+use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
+use crate::io::stream;
+use crate::proto::marks::Pressure;
+use crate::py::{call, names};
+
+/// The sink of every [`TwistedConnection`].
+pub struct TwistedSink;
+
+fn face<'a, 'py>(stream: &Stream<'a, 'py>) -> PyResult<&'a Bound<'py, TwistedConnection>> {
+    Ok(stream.object.cast::<TwistedConnection>()?)
+}
+
+/// Calls one of the Python half's functions with the connection, in its context; it logs what it raises itself.
+fn tell(connection: &Bound<'_, TwistedConnection>, function: &names::Imported) -> PyResult<()> {
+    let py = connection.py();
+    let context = connection.get().context(py);
+    let _entered = context.as_ref().and_then(call::enter);
+    function.get(py)?.call1((connection,))?;
+    Ok(())
+}
+
+impl Sink for TwistedSink {
+    fn made(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
+        // Twisted's own transport tells the protocol.
+        stream::start(stream.core, stream.key)
+    }
+
+    #[inline]
+    fn read(&self, stream: &Stream<'_, '_>) -> PyResult<Taken> {
+        let connection = face(stream)?;
+        let py = connection.py();
+        let data = match connection.get().lately.receive(stream) {
+            Ok(data) => data,
+            Err(Received::Eof) => return Ok(Taken::Eof),
+            Err(Received::Failed(error)) => return read::failed(stream.core, stream.key, error),
+            Err(_) => return Ok(Taken::Nothing),
+        };
+        let context = connection.get().context(py);
+        let entered = context.as_ref().and_then(call::enter);
+        let logging = log_context::enter(connection)?;
+        let protocol = connection.getattr(intern!(py, "protocol"))?;
+        let result = call::call_method1(&protocol, intern!(py, "dataReceived"), data.as_any());
+        drop(logging);
+        if let Err(error) = result {
+            names::TWISTED_DATA_FAILED
+                .get(py)?
+                .call1((connection, error))?;
+            return Ok(Taken::Nothing);
+        }
+        drop(entered);
+        Ok(Taken::Bytes)
+    }
+
+    fn eof(&self, stream: &Stream<'_, '_>) -> PyResult<AfterEof> {
+        // Half-closed or lost: the Python half has done it.
+        tell(face(stream)?, &names::TWISTED_READ_ENDED)?;
+        Ok(AfterEof::Keep)
+    }
+
+    fn pressure(&self, _stream: &Stream<'_, '_>, _pressure: Pressure) -> PyResult<()> {
+        // There are no marks: a producer is looked after with every write.
+        Ok(())
+    }
+
+    fn drained(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
+        tell(face(stream)?, &names::TWISTED_DRAINED)
+    }
+
+    fn failed(&self, _stream: &Stream<'_, '_>, _what: Failed, _error: &PyErr) -> PyResult<()> {
+        // ConnectionLost tells it.
+        Ok(())
+    }
+
+    fn lost(&self, stream: &Stream<'_, '_>, reason: Option<PyErr>) -> PyResult<()> {
+        let connection = face(stream)?;
+        connection.get().left(connection.py());
+        tell(
+            connection,
+            if reason.is_some() {
+                &names::TWISTED_LOST
+            } else {
+                &names::TWISTED_DONE
+            },
+        )
+    }
+}
