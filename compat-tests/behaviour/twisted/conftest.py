@@ -15,7 +15,7 @@ import sys
 import textwrap
 
 import pytest
-from twisted.internet import posixbase
+from twisted.internet import posixbase, protocol
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -198,3 +198,57 @@ globalLogBeginner.beginLoggingTo(
     discardBuffer=True,
 )
 """
+
+
+@pytest.fixture(params=["accepted", "connected", "adopted"])
+def connect(request, reactor):
+    """connect(made): a protocol on a transport of the reactor's, and the blocking socket at the other end."""
+    ends = []
+    ports = []
+
+    def accepted(factory, made):
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        ports.append(port)
+        return socket.create_connection(("127.0.0.1", port.getHost().port))
+
+    def connected(factory, made):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            reactor.connectTCP(*server.getsockname(), factory)
+            reactor.iterate(0)
+            return server.accept()[0]
+
+    def adopted(factory, made):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            end = socket.create_connection(server.getsockname())
+            other = server.accept()[0]
+            with other:
+                other.setblocking(False)
+                reactor.adoptStreamConnection(other.fileno(), socket.AF_INET, factory)
+            return end
+
+    def connect(made=None):
+        from tw_connections import Told, until
+
+        built = []
+
+        class Factory(protocol.ClientFactory):
+            noisy = False
+
+            def buildProtocol(self, address):
+                built.append((made or Told)())
+                return built[-1]
+
+        end = {"accepted": accepted, "connected": connected, "adopted": adopted}[request.param](
+            Factory(), made
+        )
+        end.settimeout(10)
+        ends.append(end)
+        until(reactor, lambda: built and built[0].transport is not None)
+        return built[0], end
+
+    yield connect
+    for end in ends:
+        end.close()
+    for port in ports:
+        port.stopListening()
+    reactor.iterate(0)

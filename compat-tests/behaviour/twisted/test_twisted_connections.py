@@ -1,126 +1,15 @@
-"""TCP transports: ITCPTransport, IConsumer and IPushProducer as Twisted's own connections are them."""
+"""TCP transports: ITCPTransport as Twisted's own connections are it."""
 
 from __future__ import annotations
 
-import contextvars
 import socket
 
 import pytest
+from tw_connections import HalfTold, Told, until
 from twisted.internet import protocol
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
-from twisted.python import context
-from twisted.python.log import ILogContext
-from zope.interface import implementer
+from twisted.internet.interfaces import ITCPTransport
 from zope.interface.verify import verifyObject
-
-
-class Told(protocol.Protocol):
-    """A protocol that keeps what it is told."""
-
-    def __init__(self):
-        self.received = []
-        self.reason = None
-        self.on_data = lambda data: None
-
-    def dataReceived(self, data):
-        self.received.append(data)
-        self.on_data(data)
-
-    def connectionLost(self, reason):
-        self.reason = reason
-
-    @property
-    def data(self):
-        return b"".join(self.received)
-
-
-@implementer(IHalfCloseableProtocol)
-class HalfTold(Told):
-    def __init__(self):
-        super().__init__()
-        self.ended = []
-
-    def readConnectionLost(self):
-        self.ended.append("read")
-
-    def writeConnectionLost(self):
-        self.ended.append("write")
-
-
-class Producer:
-    def __init__(self, transport):
-        self.transport = transport
-        self.calls = []
-        self.on_resume = lambda: None
-
-    def pauseProducing(self):
-        self.calls.append("pause")
-
-    def resumeProducing(self):
-        self.calls.append("resume")
-        self.on_resume()
-
-    def stopProducing(self):
-        self.calls.append("stop")
-
-
-def until(reactor, happened):
-    """Turns until it has happened."""
-    while not happened():
-        reactor.iterate(0.05)
-
-
-@pytest.fixture(params=["accepted", "connected", "adopted"])
-def connect(request, reactor):
-    """connect(made): a protocol on a transport of the reactor's, and the blocking socket at the other end."""
-    ends = []
-    ports = []
-
-    def accepted(factory, made):
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        ports.append(port)
-        return socket.create_connection(("127.0.0.1", port.getHost().port))
-
-    def connected(factory, made):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            reactor.connectTCP(*server.getsockname(), factory)
-            reactor.iterate(0)
-            return server.accept()[0]
-
-    def adopted(factory, made):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            end = socket.create_connection(server.getsockname())
-            other = server.accept()[0]
-            with other:
-                other.setblocking(False)
-                reactor.adoptStreamConnection(other.fileno(), socket.AF_INET, factory)
-            return end
-
-    def connect(made=Told):
-        built = []
-
-        class Factory(protocol.ClientFactory):
-            noisy = False
-
-            def buildProtocol(self, address):
-                built.append(made())
-                return built[-1]
-
-        end = {"accepted": accepted, "connected": connected, "adopted": adopted}[request.param](
-            Factory(), made
-        )
-        end.settimeout(10)
-        ends.append(end)
-        until(reactor, lambda: built and built[0].transport is not None)
-        return built[0], end
-
-    yield connect
-    for end in ends:
-        end.close()
-    for port in ports:
-        port.stopListening()
-    reactor.iterate(0)
 
 
 def test_ours_are_native(ours):
@@ -130,9 +19,7 @@ def test_ours_are_native(ours):
     from interloop._core import TwistedConnection
 
     made = []
-    port = ours.listenTCP(
-        0, protocol.Factory.forProtocol(lambda: made.append(Told()) or made[-1])
-    )
+    port = ours.listenTCP(0, protocol.Factory.forProtocol(lambda: made.append(Told()) or made[-1]))
     with socket.create_connection(("127.0.0.1", port.getHost().port)):
         until(ours, lambda: made and made[0].transport is not None)
         transport = made[0].transport
@@ -337,142 +224,6 @@ def test_half_close_by_the_peer(reactor, connect):
     assert end.recv(100) == b""
 
 
-def test_pause_and_resume(reactor, connect):
-    told, end = connect()
-    told.transport.pauseProducing()
-    end.sendall(b"x")
-    for _ in range(5):
-        reactor.iterate(0)
-    assert told.data == b""
-    assert told.transport not in reactor.getReaders()
-    told.transport.resumeProducing()
-    assert told.transport in reactor.getReaders()
-    until(reactor, lambda: told.data)
-
-
-def test_pause_in_the_middle(reactor, connect):
-    told, end = connect()
-    told.on_data = lambda data: told.transport.stopReading()
-    end.sendall(b"one")
-    until(reactor, lambda: told.data)
-    end.sendall(b"two")
-    for _ in range(5):
-        reactor.iterate(0)
-    assert told.data == b"one"
-    told.on_data = lambda data: None
-    told.transport.startReading()
-    until(reactor, lambda: told.data == b"onetwo")
-
-
-def test_a_streaming_producer(reactor, connect):
-    """Paused inside `write` past the limit, resumed when everything has left, told to stop at the end."""
-    told, end = connect()
-    producer = Producer(told.transport)
-    told.transport.registerProducer(producer, True)
-    with pytest.raises(RuntimeError, match="never unregistered"):
-        told.transport.registerProducer(producer, True)
-    told.transport.write(b"x" * told.transport.bufferSize)
-    assert producer.calls == []
-    told.transport.write(b"x")
-    assert producer.calls == ["pause"]
-    end.setblocking(False)
-
-    def received():
-        reactor.iterate(0.01)
-        try:
-            end.recv(1 << 20)
-        except BlockingIOError:
-            pass
-        return len(producer.calls) > 1
-
-    while not received():
-        pass
-    assert producer.calls == ["pause", "resume"]
-    end.close()
-    until(reactor, lambda: told.reason)
-    assert producer.calls == ["pause", "resume", "stop"]
-    late = Producer(told.transport)
-    told.transport.registerProducer(late, True)
-    assert late.calls == ["stop"]
-
-
-def test_a_limit_of_ones_own(reactor, connect):
-    told, _ = connect()
-    told.transport.bufferSize = 10
-    producer = Producer(told.transport)
-    told.transport.registerProducer(producer, True)
-    told.transport.write(b"x" * 11)
-    assert producer.calls == ["pause"]
-
-
-def test_a_pull_producer(reactor, connect):
-    """Asked for more whenever everything has left; losing the connection waits for it."""
-    told, end = connect()
-    producer = Producer(told.transport)
-    pieces = [b"one", b"two", b"three"]
-
-    def give():
-        if pieces:
-            told.transport.write(pieces.pop(0))
-        else:
-            told.transport.unregisterProducer()
-
-    producer.on_resume = give
-    told.transport.registerProducer(producer, False)
-    assert producer.calls == ["resume"]
-    told.transport.loseConnection()
-    until(reactor, lambda: told.reason)
-    assert producer.calls == ["resume"] * 4
-    got = b""
-    while data := end.recv(100):
-        got += data
-    assert got == b"onetwothree"
-
-
-def test_a_producer_that_raises(reactor, connect, twisted_log):
-    told, _ = connect()
-    producer = Producer(told.transport)
-    told.transport.registerProducer(producer, False)
-
-    def broken():
-        raise ZeroDivisionError
-
-    producer.on_resume = broken
-    told.transport.write(b"x")
-    until(reactor, lambda: told.reason)
-    assert told.reason.check(ZeroDivisionError)
-    twisted_log.take(ZeroDivisionError)
-
-
-def test_what_a_callback_is_logged_as(reactor, connect):
-    told, end = connect()
-    seen = []
-    told.on_data = lambda data: seen.append(context.get(ILogContext)["system"])
-    end.sendall(b"x")
-    until(reactor, lambda: seen)
-    end.sendall(b"x")
-    until(reactor, lambda: len(seen) == 2)
-    assert seen == [told.transport.logPrefix()] * 2
-    assert seen[0].startswith("Told,")
-    # A protocol may take another name at any time.
-    told.transport.logstr = "another"
-    end.sendall(b"x")
-    until(reactor, lambda: len(seen) == 3)
-    assert seen[2] == "another"
-    # And nothing is left behind.
-    assert context.get(ILogContext)["system"] == "-"
-
-
-def test_a_context_of_the_caller_is_not_lost(reactor, connect):
-    """The reactor may be turned from inside somebody's context."""
-    told, end = connect()
-    seen = []
-    told.on_data = lambda data: seen.append((context.get("key"), context.get(ILogContext)["system"]))
-    end.sendall(b"x")
-    context.call({"key": "value"}, until, reactor, lambda: seen)
-    assert seen == [("value", told.transport.logPrefix())]
-
-
 def test_another_protocol_takes_over(reactor, connect):
     """Set at any time, as conch and startTLS do."""
     told, end = connect()
@@ -538,42 +289,6 @@ def test_the_number_is_used_again_at_once(reactor, connect):
     assert second.data == b"second"
     assert first.data == b""
     assert isinstance(number, int)
-
-
-def test_callbacks_run_in_the_context_of_the_connection(ours):
-    """contextvars: the one in which the connection was made, whoever turns the loop."""
-    variable = contextvars.ContextVar("variable", default="unset")
-    made = []
-    seen = []
-
-    class Seen(Told):
-        def dataReceived(self, data):
-            seen.append(variable.get())
-            variable.set("kept")
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        end = socket.create_connection(server.getsockname())
-        other, _ = server.accept()
-    with end, other:
-        other.setblocking(False)
-
-        def adopt():
-            variable.set("of the connection")
-            ours.adoptStreamConnection(
-                other.fileno(),
-                socket.AF_INET,
-                protocol.Factory.forProtocol(lambda: made.append(Seen()) or made[-1]),
-            )
-
-        contextvars.copy_context().run(adopt)
-        end.sendall(b"x")
-        until(ours, lambda: seen)
-        end.sendall(b"x")
-        until(ours, lambda: len(seen) == 2)
-        assert seen == ["of the connection", "kept"]
-        assert variable.get() == "unset"
-        made[0].transport.abortConnection()
-        until(ours, lambda: made[0].reason)
 
 
 def test_it_moves_with_the_reactor(ours):

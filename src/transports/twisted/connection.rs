@@ -39,7 +39,7 @@ pub(super) struct Inner {
     core: Option<Py<LoopCore>>,
     /// In which the protocol is called: the one in which the connection was made.
     context: Option<Py<PyAny>>,
-    producer: Option<Py<PyAny>>,
+    pub(super) producer: Option<Py<PyAny>>,
     pub(super) log: Option<LogContext>,
 }
 
@@ -48,14 +48,14 @@ pub(super) struct Inner {
 pub struct TwistedConnection {
     pub(super) inner: StateCell<Inner>,
     key: Flag<Key>,
-    connected: Flag<bool>,
-    disconnected: Flag<bool>,
-    disconnecting: Flag<bool>,
-    write_disconnecting: Flag<bool>,
-    write_disconnected: Flag<bool>,
-    aborting: Flag<bool>,
-    tls: Flag<bool>,
-    has_producer: Flag<bool>,
+    pub(super) connected: Flag<bool>,
+    pub(super) disconnected: Flag<bool>,
+    pub(super) disconnecting: Flag<bool>,
+    pub(super) write_disconnecting: Flag<bool>,
+    pub(super) write_disconnected: Flag<bool>,
+    pub(super) aborting: Flag<bool>,
+    pub(super) tls: Flag<bool>,
+    pub(super) has_producer: Flag<bool>,
     pub(super) lately: Lately,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
@@ -96,7 +96,7 @@ impl TwistedConnection {
     }
 
     /// Whether the end of the buffer has a consequence, which the face wants to hear of.
-    fn tell_drained(&self, py: Python<'_>) {
+    pub(super) fn tell_drained(&self, py: Python<'_>) {
         if let Some(place) = self.place(py) {
             let ending = self.disconnecting.get()
                 || self.write_disconnecting.get() && !self.write_disconnected.get();
@@ -413,81 +413,6 @@ impl TwistedConnection {
         Ok(())
     }
 
-    #[getter]
-    fn producer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.inner.with(py, |inner, refs| {
-            inner.producer.as_ref().map(|producer| refs.clone(producer))
-        })
-    }
-
-    #[setter(producer)]
-    fn set_producer(&self, py: Python<'_>, producer: Option<Py<PyAny>>) {
-        self.has_producer.set(producer.is_some());
-        let old = self.inner.with(py, |inner, _| {
-            std::mem::replace(&mut inner.producer, producer)
-        });
-        drop(old);
-        self.tell_drained(py);
-    }
-
-    #[getter]
-    fn connected(&self) -> bool {
-        self.connected.get()
-    }
-
-    #[setter(connected)]
-    fn set_connected(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.connected.set(value.is_truthy()?);
-        Ok(())
-    }
-
-    #[getter]
-    fn disconnected(&self) -> bool {
-        self.disconnected.get()
-    }
-
-    #[setter(disconnected)]
-    fn set_disconnected(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.disconnected.set(value.is_truthy()?);
-        Ok(())
-    }
-
-    #[getter]
-    fn disconnecting(&self) -> bool {
-        self.disconnecting.get()
-    }
-
-    #[setter(disconnecting)]
-    fn set_disconnecting(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.disconnecting.set(value.is_truthy()?);
-        self.tell_drained(value.py());
-        Ok(())
-    }
-
-    #[getter(_writeDisconnecting)]
-    fn write_disconnecting(&self) -> bool {
-        self.write_disconnecting.get()
-    }
-
-    #[setter(_writeDisconnecting)]
-    fn set_write_disconnecting(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.write_disconnecting.set(value.is_truthy()?);
-        self.tell_drained(value.py());
-        Ok(())
-    }
-
-    #[getter(_writeDisconnected)]
-    fn write_disconnected(&self) -> bool {
-        self.write_disconnected.get()
-    }
-
-    #[setter(_writeDisconnected)]
-    fn set_write_disconnected(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.write_disconnected.set(value.is_truthy()?);
-        self.tell_drained(value.py());
-        Ok(())
-    }
-
     /// Like `FileDescriptor.loseWriteConnection`.
     #[pyo3(name = "loseWriteConnection")]
     fn lose_write_connection(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -495,35 +420,6 @@ impl TwistedConnection {
         slf.get().write_disconnecting.set(true);
         slf.get().tell_drained(py);
         slf.call_method0(intern!(py, "startWriting"))?;
-        Ok(())
-    }
-
-    #[getter(_aborting)]
-    fn aborting(&self) -> bool {
-        self.aborting.get()
-    }
-
-    /// Set by `abortConnection`: what waits to be sent is dropped, and nothing is accepted any more.
-    #[setter(_aborting)]
-    fn set_aborting(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let aborting = value.is_truthy()?;
-        self.aborting.set(aborting);
-        self.tell_drained(value.py());
-        if aborting && let Some(place) = self.place(value.py()) {
-            adopted::discard(&place.core, place.key);
-        }
-        Ok(())
-    }
-
-    /// Whether the protocol is one that encrypts: then it is given what is written.
-    #[getter(TLS)]
-    fn tls(&self) -> bool {
-        self.tls.get()
-    }
-
-    #[setter(TLS)]
-    fn set_tls(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.tls.set(value.is_truthy()?);
         Ok(())
     }
 
