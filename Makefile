@@ -40,6 +40,10 @@ ifneq ($(filter-out demo build,$(GOALS)),)
 REQUIREMENTS += compat-tests/requirements.txt
 INSTALLED := $(ENV)/.installed-for-tests
 endif
+ifneq ($(filter suites,$(GOALS)),)
+REQUIREMENTS += compat-tests/suites/requirements.txt
+INSTALLED := $(ENV)/.installed-for-suites
+endif
 
 $(ENV)/.made:
 	"$(INTERPRETER)" -m venv --clear $(ENV)
@@ -79,7 +83,7 @@ test-python: build
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: suites
-suites: build ## run the test suites of Twisted and Tornado on interloop; ARGS is passed to the runner
+suites: build ## run others' test suites (CPython's, Twisted's, ...) on interloop; ARGS is passed to the runner
 	$(BIN)/python compat-tests/suites/run.py $(ARGS)
 
 .PHONY: bench

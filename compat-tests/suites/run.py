@@ -1,6 +1,6 @@
 """Runs another project's own test suite on ours and on the stock implementation, and compares test by test.
 
-    python compat-tests/suites/run.py [twisted] [tornado] [cpython] [--module NAME ...] [--json [FILE]]
+    python compat-tests/suites/run.py [twisted] [tornado] [cpython] [anyio] [aiohttp] [--module NAME ...] [--json [FILE]]
 
 Ends with 0 if nothing fails (or is skipped) on ours that passes on the base, but for what suites/expected/ lists, and
 with 1 otherwise. Runs as an ordinary user, also if started as root, in a folder of its own that is gone afterwards.
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from suitekit import compare, expected, ordinary_user, plans, report
+from suitekit import compare, expected, ordinary_user, placing, plans, report
 from suitekit.outcomes import CRASHED, GOOD, Record, add
 from suitekit.supervisor import (
     Limits,
@@ -29,8 +29,6 @@ from suitekit.supervisor import (
 
 EXPECTED = Path(__file__).parent / "expected"
 
-DEFAULT = ("twisted", "tornado")
-
 # With more failures than this nothing is run again: it is no matter of chance.
 MOST_AGAIN = 40
 
@@ -42,8 +40,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "suite",
         nargs="*",
-        default=list(DEFAULT),
-        help=f"of {', '.join(plans.NAMES)} (default: {' and '.join(DEFAULT)})",
+        default=list(plans.NAMES),
+        help=f"of {', '.join(plans.NAMES)} (default: all)",
     )
     parser.add_argument(
         "--module", action="append", default=[], help="a module of the suite (default: all)"
@@ -149,6 +147,15 @@ class Run:
         whole = not self.options.module and not self.options.test
         return compare.compare(ours, base, {**base_own, **own}, entries, whole)
 
+    def placed(self, outcomes: dict[str, Outcome], listed: dict[str, str]) -> placing.Placing:
+        """Whether ours were the loops that ours ran on."""
+        if not self.plan.PLACED or self.ours == self.base:
+            return placing.Placing()
+        whole = not self.options.module and not self.options.test
+        ours, _ = self.named(self.ours, outcomes[self.ours].records)
+        base, _ = self.named(self.base, outcomes[self.base].records)
+        return placing.judge(ours, base, listed, whole)
+
     def again(self, outcomes: dict[str, Outcome], found: compare.Comparison) -> None:
         """Run the modules of what failed on ours alone once more: chance (a loaded machine) is told from cause.
 
@@ -177,6 +184,7 @@ class Run:
 
 def run_suite(name: str, options: argparse.Namespace) -> report.Summary:
     plan = plans.load(name)
+    plan.prepare()
     began = time.monotonic()
     limits = Limits(
         options.stall or plan.STALL,
@@ -200,7 +208,8 @@ def run_suite(name: str, options: argparse.Namespace) -> report.Summary:
         outcomes = run.on((run.ours, run.base), run.modules, only)
         found = run.compared(outcomes, entries)
         run.again(outcomes, found)
-    return report.Summary(run, user.how, outcomes, found, orphans, time.monotonic() - began)
+        placed = run.placed(outcomes, expected.load(EXPECTED / f"{name}-apart.txt", run.version))
+    return report.Summary(run, user.how, outcomes, found, placed, orphans, time.monotonic() - began)
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from suitekit import compare, expected
+from suitekit import compare, expected, placing, sdists
 from suitekit.outcomes import ERRORED, FAILED, HEAD, PASSED, SKIPPED, TAIL, Record, add, shorten
 from suitekit.plans import on_twisted
 
@@ -213,6 +213,75 @@ def test_the_lists_are_well_formed():
     for path in RUN.parent.glob("expected/*.txt"):
         for version in ("3.11", "3.12", "3.13", "3.14"):
             expected.load(path, version)
+
+
+def test_the_list_for_cpython_is_short():
+    """Of what every user may expect to work, at most this much is given up."""
+    listed = expected.names((RUN.parent / "expected" / "cpython.txt").read_text())
+    assert 0 < len(listed) <= 40
+
+
+LOOPS = {
+    "C.test_placed": (Record(PASSED, loops={"placed": 2}), Record(PASSED, loops={"stock": 2})),
+    "C.test_both": (
+        Record(PASSED, loops={"placed": 1, "stock": 1}),
+        Record(PASSED, loops={"stock": 2}),
+    ),
+    "C.test_none": (Record(PASSED), Record(PASSED)),
+    "C.test_skipped": (Record(SKIPPED), Record(PASSED, loops={"stock": 1})),
+}
+APART = (Record(PASSED, loops={"stock": 1}), Record(PASSED, loops={"stock": 1}))
+MISSED = (Record(PASSED, loops={"placed": 1, "missed": 1}), Record(PASSED, loops={"stock": 2}))
+WITHOUT = (Record(PASSED), Record(PASSED, loops={"stock": 1}))
+
+
+@pytest.mark.parametrize(
+    ("more", "listed", "problem"),
+    [
+        ({}, {}, None),
+        ({"A.test": APART}, {"A": "mocks it"}, None),
+        ({"A.test": APART}, {}, "not listed apart"),
+        ({}, {"A": "mocks it"}, "listed apart, but"),
+        ({"A.test": MISSED}, {}, "stock's Unix loop"),
+        ({"A.test": WITHOUT}, {}, "none on ours"),
+    ],
+)
+def test_where_tests_ran(more, listed, problem):
+    both = {**LOOPS, **more}
+    found = placing.judge(
+        {test: records[0] for test, records in both.items()},
+        {test: records[1] for test, records in both.items()},
+        listed,
+        whole=True,
+    )
+    if problem is None:
+        assert found.problems == []
+    else:
+        (said,) = found.problems
+        assert problem in said
+    assert found.reasons == {name: listed[name] for name in found.apart if name in listed}
+
+
+def test_groups_of_tests():
+    assert (
+        placing.group_of("test.test_asyncio.test_tasks.C.test_x")
+        == "test.test_asyncio.test_tasks.C"
+    )
+    assert placing.group_of("tests/test_a.py::TestB::test_c[x.y::z]") == "tests/test_a.py::TestB"
+    assert placing.group_of("tests/test_a.py::test_c[x.y]") == "tests/test_a.py"
+
+
+def test_the_source_distributions_are_those_of_what_is_tested():
+    wanted = (RUN.parent / "requirements.txt").read_text()
+    wanted += (RUN.parent.parent / "requirements.txt").read_text()
+    for name in ("anyio", "aiohttp"):
+        version, line = sdists.pin(name)
+        assert f"{name}=={version}" in wanted.splitlines()
+        assert line.startswith(f"{name}=={version} --hash=sha256:")
+    with pytest.raises(SystemExit, match="no line for"):
+        sdists.pin("no-such-suite")
+    with pytest.raises(SystemExit, match="pip install"):
+        sdists.installed("pytest", "0.0")
 
 
 def test_reactor_parametrized_names():

@@ -1,6 +1,7 @@
 """Others' own suites, one test each: nothing fails on ours that passes on the stock implementation.
 
-Each is also a command, for one module or one test: ``python compat-tests/suites/run.py twisted --module ...``.
+Each is also a command, for one module or one test: ``python compat-tests/suites/run.py twisted --module ...``. Those of
+anyio and aiohttp take too long for every day, and need more to be installed: ``make suites`` runs all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LIMIT = 900
 
 
 @pytest.mark.timeout(LIMIT + 120)
-@pytest.mark.parametrize("suite", ["twisted", "tornado"])
+@pytest.mark.parametrize("suite", ["twisted", "tornado", "cpython"])
 def test_suite(suite):
     command = [sys.executable, str(RUN), suite, f"--limit={LIMIT}", "--tracebacks"]
     with subprocess.Popen(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 from pathlib import Path
 
-# multiprocessing's spawned children import this file once more: there the loop has to be put in place too.
+# suitekit.children.VARIABLE: what says so to multiprocessing's children, which import this file once more.
 IN_CHILDREN = "INTERLOOP_SUITES_LOOP"
 
 
@@ -29,12 +30,11 @@ def main() -> None:
     from suitekit.journal import Journal
 
     job = Job.load(Path(sys.argv[1]))
-    # Kept open for the process's life, for faulthandler. Not inherited.
-    stacks = open(job.stacks, "w")
-    faulthandler.enable(stacks)
+    # A bare descriptor, open for the process's life: suites make an error of a file that nobody closes.
+    faulthandler.enable(os.open(job.stacks, os.O_WRONLY | os.O_CREAT, 0o600))
+    # A shell starts its background jobs with Ctrl-C ignored; suites send it to themselves.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     plan = plans.load(job.suite)
-    if job.suite == "cpython":
-        os.environ[IN_CHILDREN] = job.contestant
     journal = Journal(job.journal)
     journal.write("worker", pid=os.getpid(), uid=os.geteuid())
     code = 0

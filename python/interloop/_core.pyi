@@ -192,6 +192,7 @@ class LoopCore:
 
 @disjoint_base
 class StreamTransport(asyncio.Transport):
+    max_size: int
     _start_tls_compatible: bool
     _protocol: asyncio.BaseProtocol | None
     _extra: dict[str, Any]

@@ -113,6 +113,7 @@ class Loop(LoopCore, StockLoop):
                 source=self,
             )
         self._signal_handlers.clear()
+        self._drop_idle_wakeup()
         self._serving.clear()
         self._close_core()
         self._selector = None
@@ -164,6 +165,11 @@ class Loop(LoopCore, StockLoop):
             self._wakeup = None
             self._remove_reader(wakeup.reader.fileno())
             wakeup.close()
+
+    def _add_callback(self, handle: asyncio.Handle) -> None:
+        """Run a handle in the next turn: what stock appends to `_ready`, which is a copy here."""
+        if not handle._cancelled:
+            self.call_soon(handle._run)
 
     def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None:
         # It enters its own context.

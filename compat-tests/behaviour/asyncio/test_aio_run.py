@@ -386,3 +386,40 @@ def test_coroutine_can_be_run_many_times(new_loop):
     loop = new_loop()
     for n in range(1000):
         assert loop.run_until_complete(answer(n)) == n
+
+
+@pytest.mark.skipif(not hasattr(asyncio.BaseEventLoop, "_run_forever_setup"), reason="from 3.13 on")
+def test_run_by_hand(new_loop):
+    """What a toolkit with a loop of its own does: asyncio's turns between its own."""
+    loop = new_loop()
+    seen = []
+    loop.call_soon(seen.append, "soon")
+    loop._run_forever_setup()
+    try:
+        assert asyncio.get_running_loop() is loop and loop.is_running()
+        loop._run_once()
+        assert seen == ["soon"]
+        task = loop.create_task(answer("task"))
+        while not task.done():
+            loop._run_once()
+    finally:
+        loop._run_forever_cleanup()
+    assert task.result() == "task"
+    assert not loop.is_running()
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+    assert loop.run_until_complete(answer("after")) == "after"
+
+
+def test_handle_given_to_the_loop_by_hand(new_loop):
+    """`_add_callback`, by which stock's own poll hands over what is ready: some loops derived from it call it, too."""
+    loop = new_loop()
+    seen = []
+    handle = asyncio.Handle(seen.append, ("run",), loop)
+    cancelled = asyncio.Handle(seen.append, ("cancelled",), loop)
+    cancelled.cancel()
+    loop._add_callback(handle)
+    loop._add_callback(cancelled)
+    loop.run_until_complete(answer())
+    loop.run_until_complete(answer())
+    assert seen == ["run"]

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -325,3 +326,18 @@ def test_ordinary_python_handlers_run_while_the_loop_sleeps(new_loop):
     loop.run_forever()
     thread.join()
     assert seen == [signal.SIGUSR2]
+
+
+def test_close_while_the_interpreter_ends(new_loop, monkeypatch):
+    """Stock leaves handlers alone then, and says so: the modules it would need are being taken down."""
+    loop = new_loop()
+    loop.add_signal_handler(signal.SIGUSR1, int)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "is_finalizing", lambda: True)
+        with pytest.warns(ResourceWarning, match="skipping signal handlers removal"):
+            loop.close()
+    assert loop.is_closed()
+    assert not loop._signal_handlers
+    # As it would be in the next process.
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)

@@ -36,6 +36,13 @@ def parse(text: str, version: str) -> dict[str, str]:
     return entries
 
 
+def names(text: str) -> set[str]:
+    """All names, of whatever version."""
+    lines = (line.strip() for line in text.splitlines())
+    matches = (LINE.fullmatch(line) for line in lines if line and not line.startswith("#"))
+    return {match["name"] for match in matches if match is not None}
+
+
 def load(path: Path, version: str) -> dict[str, str]:
     if not path.exists():
         return {}

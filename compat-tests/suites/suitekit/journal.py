@@ -62,6 +62,8 @@ class Recorder:
 
     def module_of(self, test: Any) -> str:
         """The selected module a test belongs to: that of its class, or for a place-holder, of its name."""
+        if hasattr(test, "suite_module"):
+            return str(test.suite_module)
         own = type(test).__module__
         if any(own == module or own.startswith(module + ".") for module in self._modules):
             return own

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from suitekit.compare import Comparison, Difference
 from suitekit.outcomes import BAD, ERRORED, GOOD, NOT_RUN, ORDER, SKIPPED
+from suitekit.placing import Placing
 from suitekit.supervisor import Outcome
 
 # More tests that were not run than these are only counted.
@@ -22,7 +23,7 @@ MOST_UNRUN = 10
 
 IMPORT_ERROR = re.compile(r"(ModuleNotFoundError|ImportError):")
 
-VERSIONS_OF = ("Twisted", "tornado", "pyOpenSSL", "uvloop", "interloop")
+VERSIONS_OF = ("Twisted", "tornado", "anyio", "aiohttp", "pyOpenSSL", "uvloop", "interloop")
 
 
 def versions() -> dict[str, str]:
@@ -53,15 +54,6 @@ def on_loops(outcome: Outcome) -> dict[str, int]:
     return dict(kinds)
 
 
-def apart(outcome: Outcome) -> list[str]:
-    """Tests that name asyncio's own classes and never made a loop of the contestant's."""
-    return sorted(
-        test
-        for test, record in outcome.records.items()
-        if record.loops.get("stock") and not record.loops.get("placed")
-    )
-
-
 @dataclass
 class Summary:
     """All that is known at a run's end."""
@@ -70,13 +62,14 @@ class Summary:
     how: str
     outcomes: dict[str, Outcome]
     found: Comparison
+    placed: Placing
     # Processes that outlived their workers, by id; they were ended.
     orphans: dict[int, str]
     seconds: float
 
     def problems(self) -> list[str]:
         """Why the run is not good whatever the comparison says."""
-        found = doubts(self.run, self.outcomes)
+        found = [*doubts(self.run, self.outcomes), *self.placed.problems]
         for name, outcome in self.outcomes.items():
             if outcome.troubles:
                 found.append(f"{name}: {len(outcome.troubles)} workers failed outside of any test")
@@ -95,13 +88,13 @@ class Summary:
             "ours": self.run.ours,
             "base": self.run.base,
             "comparison": asdict(self.found),
+            "apart": self.placed.apart,
             "left_running": self.orphans,
             "contestants": {
                 name: {
                     "seconds": round(outcome.seconds, 1),
                     "counts": counts(outcome),
                     "loops": on_loops(outcome),
-                    "only_on_asyncios_own_classes": apart(outcome),
                     "info": outcome.infos,
                     "exit_codes": outcome.codes,
                     "troubles": outcome.troubles,
@@ -212,6 +205,13 @@ def text(summary: Summary, printer: Printer) -> None:
     printer.differences(f"fail on {base} only", found.base_only)
     reasons = skip_reasons(summary.outcomes[base])
     printer.names(f"skipped on {base}", [f"{count} x {text[:150]}" for text, count in reasons])
+    printer.names(
+        "run on asyncio's own classes on both, listed apart",
+        [
+            f"{name}, {len(tests)}: {summary.placed.reasons.get(name, 'NOT LISTED')}"
+            for name, tests in summary.placed.apart.items()
+        ],
+    )
     printer.names(
         f"expected to fail on {ours}", [f"{test}: {why}" for test, why in found.expected.items()]
     )

@@ -7,6 +7,7 @@ use super::transport::StreamTransport;
 use crate::io::{file, stream};
 use crate::py::names;
 use crate::runtime::LoopCore;
+use crate::runtime::core::SCRATCH;
 use crate::sys::Fd;
 
 impl StreamTransport {
@@ -193,5 +194,11 @@ impl StreamTransport {
     #[classattr]
     fn _start_tls_compatible() -> bool {
         true
+    }
+
+    /// What one read brings at most, in bytes. Not to be changed: stock's can be.
+    #[classattr]
+    fn max_size() -> usize {
+        SCRATCH
     }
 }

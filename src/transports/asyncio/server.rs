@@ -13,7 +13,7 @@ use crate::io::listener::{self, Acceptor};
 use crate::py::call::{self, Entered};
 use crate::py::cell::StateCell;
 use crate::py::{errors, names};
-use crate::runtime::LoopCore;
+use crate::runtime::{LoopCore, watch};
 use crate::sys::addr::Address;
 use crate::sys::{Fd, socket};
 
@@ -77,7 +77,7 @@ impl LoopCore {
     ) -> PyResult<()> {
         let py = slf.py();
         slf.get().check_closed()?;
-        let fd: Fd = sock.call_method0("fileno")?.extract()?;
+        let fd = watch::descriptor(sock)?;
         let family = socket::family(fd).map_err(|error| errors::os_error(py, &error))?;
         let listening = Bound::new(
             py,

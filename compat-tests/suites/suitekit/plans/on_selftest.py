@@ -14,10 +14,15 @@ from suitekit.journal import Journal, Recorder, UnittestResults, flatten, keep_o
 NAME = "selftest"
 BASE = "good"
 OURS = "bad"
+PLACED = False
 STALL = 15.0
 MODULE_LIMIT = 60.0
 
 FOLDER = Path(__file__).parent.parent.parent / "selftest"
+
+
+def prepare() -> None:
+    """It is beside us."""
 
 
 def modules() -> list[str]:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from suitekit import plans
 from suitekit.jobs import Job
 from suitekit.journal import Journal, Recorder, UnittestResults, flatten, keep_only
 
 NAME = "tornado"
 BASE = "stock"
 OURS = "interloop"
+PLACED = False
 STALL = 60.0
 MODULE_LIMIT = 240.0
+
+
+def prepare() -> None:
+    plans.require("tornado.test", "pip install -r compat-tests/requirements.txt")
 
 
 def modules() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from suitekit import plans
 from suitekit.jobs import Job
 from suitekit.journal import Journal, Recorder, flatten, keep_only, text_of
 from suitekit.outcomes import (
@@ -19,6 +20,7 @@ from suitekit.outcomes import (
 NAME = "twisted"
 BASE = "epoll"
 OURS = "interloop"
+PLACED = False
 
 # Seconds that trial, and ReactorBuilder's runReactor, give a test; Twisted's own default is 120. A loaded machine takes
 # over 30 for test_manyProcesses on any reactor.
@@ -57,6 +59,10 @@ MODULES = (
     "twisted.test.test_ssl",
     "twisted.test.test_protocols",
 )
+
+
+def prepare() -> None:
+    plans.require(PACKAGE, "pip install -r compat-tests/requirements.txt")
 
 
 def modules() -> list[str]:
