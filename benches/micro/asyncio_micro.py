@@ -233,6 +233,34 @@ def future_wakeup_100(loop, count):
     return each * WAITERS
 
 
+def executor(loop, count):
+    """A call in the default executor's thread and back, one at a time."""
+
+    async def main():
+        run = loop.run_in_executor
+        for _ in repeat(None, count):
+            await run(None, nothing)
+
+    loop.run_until_complete(main())
+    return count
+
+
+def executor_100(loop, count):
+    """The same, 100 at a time."""
+    each = max(1, count // WAITERS)
+
+    async def wait():
+        run = loop.run_in_executor
+        for _ in repeat(None, each):
+            await run(None, nothing)
+
+    async def main():
+        await asyncio.gather(*(wait() for _ in range(WAITERS)))
+
+    loop.run_until_complete(main())
+    return each * WAITERS
+
+
 BENCHMARKS = {
     function.__name__: function
     for function in (
@@ -247,6 +275,8 @@ BENCHMARKS = {
         task_switch,
         future_wakeup,
         future_wakeup_100,
+        executor,
+        executor_100,
     )
 }
 
@@ -328,8 +358,8 @@ def repetition(loop, bench, count, request):
     wall = time.monotonic_ns() - wall
     waited = run_queue_wait() - waited
     gc.enable()
-    if bench in (threadsafe_other, threadsafe_ping):
-        # Two threads of our own on one core wait for each other: that says nothing of strangers.
+    if bench in (threadsafe_other, threadsafe_ping, executor, executor_100):
+        # Threads of our own on one core wait for each other: that says nothing of strangers.
         waited = 0
     return {
         "operations": operations,
