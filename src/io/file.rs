@@ -154,12 +154,16 @@ pub fn start(
     }
 }
 
-/// Stops sending the file: who waited does so no more. What has left has left; the file's position says how much.
-pub fn stop(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+/// Stops sending the file for which `future` waits: it does so no more. What has left has left; the file's position says
+/// how much. Does nothing when that file is through, also when another is on its way.
+pub fn stop(core: &Bound<'_, LoopCore>, key: Key, future: &Py<PyAny>) -> PyResult<()> {
     let py = core.py();
     let taken = core.get().state.with(py, |state, _| {
         let mut parts = stream::parts(state, key)?;
-        let sending = parts.stream.file.take()?;
+        let sending = parts
+            .stream
+            .file
+            .take_if(|sending| sending.future.is(future))?;
         // The stream may have been closed behind it.
         Some((sending, parts.check_drained()))
     });

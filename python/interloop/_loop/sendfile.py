@@ -29,13 +29,14 @@ async def send(transport: StreamTransport, file: Any, offset: int, count: int | 
         raise asyncio.SendfileNotAvailableError("not a regular file") from None
     if not (count or size):
         return 0
+    sending = transport._send_file(fileno, offset, count)
     # As stock: what comes in, an end of file above all, waits until the file has left.
     reading = transport.is_reading()
     transport.pause_reading()
     try:
-        return await transport._send_file(fileno, offset, count)
+        return await sending
     finally:
-        transport._stop_file()
+        transport._stop_file(sending)
         if reading:
             transport.resume_reading()
 

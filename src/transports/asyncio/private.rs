@@ -186,9 +186,9 @@ impl StreamTransport {
         Ok(future)
     }
 
-    /// Stops sending the file, if there is one left to send.
-    fn _stop_file(slf: &Bound<'_, Self>) -> PyResult<()> {
-        file::stop(slf.get().bound_core(slf.py()), slf.get().key())
+    /// Stops sending the file whose Future that is, if any of it is left.
+    fn _stop_file(slf: &Bound<'_, Self>, sending: Py<PyAny>) -> PyResult<()> {
+        file::stop(slf.get().bound_core(slf.py()), slf.get().key(), &sending)
     }
 
     #[classattr]
