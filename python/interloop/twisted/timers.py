@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,32 @@ class DelayedCall(base.DelayedCall):
     """
 
     _handle: Any = None
+    # What Twisted's constructor would write into each call: most are cancelled, or called once.
+    cancelled = called = 0
+    delayed_time = 0
+
+    def __init__(
+        self,
+        time: float,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kw: dict[str, Any],
+        seconds: Callable[[], float],
+    ) -> None:
+        self.time, self.func, self.args, self.kw, self.seconds = time, func, args, kw, seconds
+        if self.debug:
+            # Without this constructor and callLater.
+            self.creator = traceback.format_stack()[:-2]
+
+    @staticmethod
+    def canceller(call: base.DelayedCall) -> None:
+        assert isinstance(call, DelayedCall)
+        handle, call._handle = call._handle, None
+        handle.cancel()
+
+    @staticmethod
+    def resetter(call: base.DelayedCall) -> None:
+        """Nothing: `reset` and `delay` move the handle whichever way the time went."""
 
     def reset(self, secondsFromNow: float) -> None:
         super().reset(secondsFromNow)
@@ -53,16 +80,6 @@ class DelayedCall(base.DelayedCall):
         old = self._handle
         self._handle = loop.call_at(when, old._callback, *old._args, context=old._context)
         old.cancel()
-
-
-def _unschedule(call: base.DelayedCall) -> None:
-    assert isinstance(call, DelayedCall)
-    handle, call._handle = call._handle, None
-    handle.cancel()
-
-
-def _moved(call: base.DelayedCall) -> None:
-    """Nothing: `reset` and `delay` move the handle whichever way the time went."""
 
 
 def _run(call: DelayedCall, state: dict[str, Any]) -> None:
@@ -102,9 +119,7 @@ class TimedCalls:
         Counterpart: `ReactorBase.callLater`, whose calls run in whatever context is the loop's.
         """
         assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
-        call = DelayedCall(
-            self.seconds() + delay, callable, args, kw, _unschedule, _moved, self.seconds
-        )
+        call = DelayedCall(self.seconds() + delay, callable, args, kw, self.seconds)
         loop = self._asyncioEventloop
         # Read after seconds(), so that the call is not due before getTime().
         call._handle = loop.call_at(loop.time() + delay, _run, call, self.__dict__)
