@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import os
 import socket
 import ssl
@@ -18,84 +16,9 @@ from aio_support import (
     polls,
     tcp_pair,
 )
+from aio_tls import serving
 
-
-@pytest.fixture(autouse=True, params=["direct", "object"])
-def engine(request, loop_kind):
-    """Ours has two ways to make records: OpenSSL driven directly, and the methods of ssl.SSLObject."""
-    if loop_kind != "interloop":
-        if request.param == "object":
-            pytest.skip("stock has one way")
-        yield "stock"
-        return
-    from interloop import _core
-
-    before = _core._drive_openssl(request.param == "direct")
-    try:
-        yield request.param
-    finally:
-        _core._drive_openssl(before)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Path of a file with a key and a certificate for localhost and 127.0.0.1, signed by itself."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    today = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - datetime.timedelta(days=1))
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return str(path)
-
-
-@pytest.fixture
-def server_context(certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-@pytest.fixture
-def client_context(certificate):
-    return ssl.create_default_context(cafile=certificate)
-
-
-class Echo(Recorder):
-    def data_received(self, data):
-        super().data_received(data)
-        self.transport.write(data)
-
-
-async def serving(server_context, factory=Echo):
-    made = []
-    server = await asyncio.get_running_loop().create_server(
-        lambda: made.append(factory()) or made[-1], "127.0.0.1", 0, ssl=server_context
-    )
-    return server, made
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def test_client_and_server(run, server_context, client_context, engine):

@@ -66,23 +66,10 @@ impl Sink for TlsSink {
 
     fn eof(&self, stream: &Stream<'_, '_>) -> PyResult<AfterEof> {
         let transport = face(stream)?;
-        let py = transport.py();
-        if transport.get().stage.get() == Stage::Open
-            && let Some(target) = transport.as_super().get().target(py)
-        {
-            match target.eof_received(py) {
-                Ok(false) => {}
-                Ok(true) => {
-                    names::TLS_WARN_EOF.get(py)?.call0()?;
-                }
-                Err(error) => {
-                    transport.get().stage.set(Stage::Over);
-                    fatal_with(transport, error, "Error calling eof_received()")?;
-                    return Ok(AfterEof::Keep);
-                }
-            }
+        if transport.get().stage.get() == Stage::Open {
+            tell_eof(transport)?;
+            TlsTransport::shut_down(transport)?;
         }
-        TlsTransport::shut_down(transport)?;
         Ok(AfterEof::Keep)
     }
 
@@ -122,6 +109,10 @@ impl Sink for TlsSink {
             // Whoever waits for the handshake hears of it instead.
             base.get().forget_connected();
         }
+        if tls.stage.get() == Stage::Shutdown && reason.is_none() {
+            // The host has closed, and the peer has said its last word to that.
+            tell_eof(transport)?;
+        }
         tls.stage.set(Stage::Over);
         tls.cancel_timer(py)?;
         let waiter = base.get().take_waiter(py);
@@ -139,6 +130,25 @@ impl Sink for TlsSink {
             names::TLS_WAKE.get(py)?.call1((waiter, reason))?;
         }
         told.and(below)
+    }
+}
+
+/// The protocol hears, once, that the peer says no more. What it answers counts for nothing.
+fn tell_eof(transport: &Bound<'_, TlsTransport>) -> PyResult<()> {
+    let py = transport.py();
+    if transport.get().eof_told.replace(true) {
+        return Ok(());
+    }
+    let Some(target) = transport.as_super().get().target(py) else {
+        return Ok(());
+    };
+    match target.eof_received(py) {
+        Ok(false) => Ok(()),
+        Ok(true) => names::TLS_WARN_EOF.get(py)?.call0().map(drop),
+        Err(error) => {
+            transport.get().stage.set(Stage::Over);
+            fatal_with(transport, error, "Error calling eof_received()")
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub struct TlsTransport {
     pub(super) stage: Flag<Stage>,
     /// The handshake is over and was good: `get_extra_info` knows more.
     pub(super) established: Flag<bool>,
+    /// The protocol has heard that the peer says no more.
+    pub(super) eof_told: Flag<bool>,
     /// `get_extra_info`'s dict has all it will have.
     pub(super) extra_complete: Flag<bool>,
     /// Which engine makes the records.
@@ -93,6 +95,7 @@ fn build(
         }),
         stage: Flag::new(Stage::Handshake),
         established: Flag::new(false),
+        eof_told: Flag::new(false),
         extra_complete: Flag::new(false),
     };
     let base = StreamTransport {
