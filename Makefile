@@ -44,6 +44,10 @@ ifneq ($(filter suites,$(GOALS)),)
 REQUIREMENTS += compat-tests/suites/requirements.txt
 INSTALLED := $(ENV)/.installed-for-suites
 endif
+ifneq ($(filter lint lint-types,$(GOALS)),)
+REQUIREMENTS += compat-tests/lint-requirements.txt
+INSTALLED := $(ENV)/.installed-for-lint
+endif
 
 $(ENV)/.made:
 	"$(INTERPRETER)" -m venv --clear $(ENV)
@@ -91,7 +95,7 @@ bench: build ## measure, against uvloop and stock asyncio; ARGS is passed to the
 	$(BIN)/python benches/run.py $(ARGS)
 
 .PHONY: lint lint-format lint-rust lint-python lint-types
-lint: lint-format lint-rust lint-python lint-types ## formatting, clippy, ruff, mypy, and whether the stub tells the truth
+lint: lint-format lint-rust lint-python lint-types ## formatting, clippy, ruff, mypy, pyright, and whether the stub tells the truth
 lint-format: $(INSTALLED)
 	cargo fmt --check
 	$(BIN)/ruff format --check
@@ -104,6 +108,8 @@ lint-types: build
 	  $(BIN)/mypy --python-version $$version python/interloop python/twisted/plugins/interloop_reactor.py || exit 1; \
 	done
 	$(BIN)/stubtest --mypy-config-file pyproject.toml interloop._core
+# It looks for the package where the first python on the path does. Twisted's own missing types are Twisted's.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/basedpyright --verifytypes interloop --ignoreexternal
 
 .PHONY: format
 format: $(INSTALLED) ## put the sources into the form that lint demands

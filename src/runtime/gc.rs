@@ -31,6 +31,7 @@ impl LoopCore {
                             for waiter in [&watcher.reader, &watcher.writer].into_iter().flatten() {
                                 visit.call(waiter.object())?;
                             }
+                            visit.call(watcher.object.as_ref())?;
                         }
                         Source::Driver(driver) => {
                             let mut result = Ok(());

@@ -5,7 +5,7 @@ use std::io;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyInt, PyList, PyTuple};
 
 use super::LoopCore;
 use super::handle::Handle;
@@ -20,6 +20,8 @@ pub struct Watcher {
     pub fd: Fd,
     pub reader: Option<Waiter>,
     pub writer: Option<Waiter>,
+    /// What `add_reader` was given, if no number: whoever closed it can still take it out by it.
+    pub(super) object: Option<Py<PyAny>>,
     /// What the kernel reports. After an operation more than anybody waits for: the next one on the same socket finds
     /// its registration in place, and one that does not come is taken out when the kernel reports for nobody.
     pub(super) armed: Want,
@@ -79,6 +81,7 @@ impl Watcher {
             fd,
             reader: None,
             writer: None,
+            object: None,
             armed: Want {
                 readable: false,
                 writable: false,
@@ -217,6 +220,29 @@ pub(super) fn set_side(
     }
 }
 
+/// Keeps the object that a watcher was given first; answers the one that is not needed.
+fn keep_object(state: &mut LoopState, fd: Fd, object: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+    match state.key_of(fd).and_then(|key| state.sources.get_mut(key)) {
+        Some(Source::Watcher(watcher)) if watcher.object.is_none() => {
+            watcher.object = object;
+            None
+        }
+        _ => object,
+    }
+}
+
+/// The number under which an object is watched, though it does not have it any more. Looks through all of them, as
+/// `selectors` does.
+fn number_of(state: &LoopState, address: usize) -> Option<Fd> {
+    state.sources.iter().find_map(|(_, source)| match source {
+        Source::Watcher(watcher) => {
+            let object = watcher.object.as_ref()?;
+            (object.as_ptr() as usize == address).then_some(watcher.fd)
+        }
+        Source::Driver(_) => None,
+    })
+}
+
 /// Clears one side. Answers the waiter that was there, and the watcher if nobody waits there any more.
 fn clear_side(state: &mut LoopState, fd: Fd, side: Side) -> Option<(Waiter, Option<Source>)> {
     let key = state.key_of(fd)?;
@@ -255,14 +281,19 @@ impl LoopCore {
         let py = slf.py();
         let core = slf.get();
         core.check_closed()?;
+        let object = (!fd.is_instance_of::<PyInt>()).then(|| fd.clone().unbind());
         let fd = descriptor(fd)?;
         core.refuse_face(py, fd)?;
         let handle = Handle::obtain(slf, callback, args, None)?;
         let kept = Waiter::Handle(handle.clone().unbind());
-        match core
-            .state
-            .with(py, |state, _| set_side(state, fd, side, kept))
-        {
+        let (result, unused) =
+            core.state
+                .with(py, |state, _| match set_side(state, fd, side, kept) {
+                    Ok(displaced) => (Ok(displaced), keep_object(state, fd, object)),
+                    Err(refused) => (Err(refused), object),
+                });
+        drop(unused);
+        match result {
             Ok((old, closed)) => {
                 if let Some(old) = old {
                     old.cancel(py);
@@ -286,7 +317,16 @@ impl LoopCore {
         if self.closed.get() {
             return Ok(false);
         }
-        let fd = descriptor(fd)?;
+        let fd = match descriptor(fd) {
+            Ok(fd) => fd,
+            // Closed by now, perhaps.
+            Err(error) => {
+                let address = fd.as_ptr() as usize;
+                self.state
+                    .with(py, |state, _| number_of(state, address))
+                    .ok_or(error)?
+            }
+        };
         match self.state.with(py, |state, _| clear_side(state, fd, side)) {
             None => Ok(false),
             Some((waiter, _empty)) => {

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import socket
+import weakref
 
 import pytest
 from aio_support import polls, tcp_pair, turns, unix_pair
@@ -305,5 +306,53 @@ def test_duplicates_are_watched_apart(run):
             await polls()
             assert seen == {"one"}
             assert loop.remove_reader(one) is True
+
+    run(main)
+
+
+@pytest.mark.parametrize("side", ["reader", "writer"])
+def test_removed_by_the_object_that_is_closed_already(run, side):
+    """Whoever closed a socket has no number any more, and takes it out by the object it was added by (anyio does)."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        add, remove = getattr(loop, f"add_{side}"), getattr(loop, f"remove_{side}")
+        one, other = unix_pair()
+        with other:
+            add(one, pytest.fail, "called")
+            one.close()
+            assert remove(one) is True
+            with pytest.raises(ValueError, match="-1"):
+                remove(one)
+            # One added by its number is not known by an object.
+            third, fourth = unix_pair()
+            with fourth:
+                add(third.fileno(), int)
+                number = third.fileno()
+                third.close()
+                with pytest.raises(ValueError, match="-1"):
+                    remove(third)
+                assert remove(number) is True
+            await turns()
+
+    run(main)
+
+
+def test_the_object_is_let_go(run):
+    """It is kept while it is watched, and no longer."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        one, other = unix_pair()
+        with other:
+            alive = weakref.ref(one)
+            loop.add_reader(one, int)
+            loop.add_writer(one, int)
+            loop.remove_reader(one)
+            loop.remove_writer(one)
+            one.close()
+            del one
+            await turns()
+            assert alive() is None
 
     run(main)

@@ -42,9 +42,9 @@ class Life:
         # The loop made for this reactor.
         self._home = home
         # Whether loops that are not the reactor's own are joined, too.
-        self.follows = False
+        self.follows: bool = False
         # Whether it was started by a loop that somebody else runs, and has not stopped since.
-        self.joined = False
+        self.joined: bool = False
         # Whether reactor.run() runs the loop, and whether that shall take the signals.
         self._owns = False
         self._takes_signals = False

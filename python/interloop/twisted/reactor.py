@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
@@ -122,7 +122,13 @@ class Reactor(  # type: ignore[misc]
             loop._thread_id = None
             asyncio._set_running_loop(running)
 
-    doIteration = iterate
+    if TYPE_CHECKING:
+
+        def doIteration(self, delay: float | None) -> None:
+            """What `ReactorBase` calls a turn in its own main loop."""
+
+    else:
+        doIteration = iterate
 
     def runUntilCurrent(self) -> None:
         """Call what is due. Counterpart: `ReactorBase.runUntilCurrent`, which does no I/O."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import base
@@ -46,10 +46,14 @@ class DelayedCall(base.DelayedCall):
         kw: dict[str, Any],
         seconds: Callable[[], float],
     ) -> None:
-        self.time, self.func, self.args, self.kw, self.seconds = time, func, args, kw, seconds
+        self.time: float = time
+        self.func: Callable[..., Any] = func
+        self.args: tuple[Any, ...] = args
+        self.kw: dict[str, Any] = kw
+        self.seconds: Callable[[], float] = seconds
         if self.debug:
             # Without this constructor and callLater.
-            self.creator = traceback.format_stack()[:-2]
+            self.creator: Sequence[str] | None = traceback.format_stack()[:-2]
 
     @staticmethod
     def canceller(call: base.DelayedCall) -> None:
