@@ -311,7 +311,7 @@ def test_sock(run):
             assert transport.get_extra_info("socket").fileno() == sock.fileno()
         assert sock.fileno() == -1
         with socket.socket() as stream:
-            with pytest.raises(ValueError, match="A (datagram|UDP) [sS]ocket was expected, got"):
+            with pytest.raises(ValueError, match=r"A (datagram|UDP) [sS]ocket was expected, got"):
                 await loop.create_datagram_endpoint(Receiver, sock=stream)
 
     run(main)
