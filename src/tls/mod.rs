@@ -13,3 +13,6 @@ mod openssl;
 pub mod session;
 pub mod stacked;
 mod transfer;
+
+#[cfg(test)]
+mod tests;

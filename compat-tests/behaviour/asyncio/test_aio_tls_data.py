@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
+import ctypes
 import os
 import ssl
 
@@ -243,6 +245,33 @@ def test_records_that_carry_nothing(run, server_context, client_context):
             assert await protocol.received(5) == b"hello"
             transport.write(b"bye")
             await protocol.lost
+
+    run(main)
+
+
+def test_keys_are_changed(run, server_context, client_context):
+    """TLS 1.3: either side asks for new keys in the middle of the data; the other answers with its own."""
+    openssl = ctypes.CDLL(_ssl.__file__)
+    if not hasattr(openssl, "SSL_key_update"):
+        pytest.skip("OpenSSL is out of reach")
+
+    def change(transport):
+        # Where each CPython has the SSL *: see src/py/ssl.rs.
+        place = id(transport.get_extra_info("ssl_object")._sslobj) + object.__basicsize__ + 8
+        pointer = ctypes.c_void_p.from_address(place)
+        update_and_ask = 1
+        assert openssl.SSL_key_update(pointer, update_and_ask) == 1
+
+    async def main():
+        client_context.minimum_version = ssl.TLSVersion.TLSv1_3
+        async with connection(server_context, client_context) as (transport, protocol, peer):
+            sent = b""
+            for end in (transport, peer.transport, transport):
+                change(end)
+                for _ in range(3):
+                    sent += os.urandom(20_000)
+                    transport.write(sent[-20_000:])
+                    assert await protocol.received(len(sent)) == sent
 
     run(main)
 
