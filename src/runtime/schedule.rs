@@ -156,6 +156,18 @@ impl LoopCore {
         Self::schedule_at(slf, when, callback, args, context)
     }
 
+    /// Whether the next timer is due, and only waits for its place in a turn.
+    fn _is_timer_due(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let next = slf
+            .get()
+            .state
+            .with(slf.py(), |state, _| state.timers.peek_deadline());
+        Ok(match next {
+            Some(deadline) => deadline <= Self::now(slf)?,
+            None => false,
+        })
+    }
+
     /// The timers that wait, soonest first: a snapshot.
     #[getter]
     fn _scheduled<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {

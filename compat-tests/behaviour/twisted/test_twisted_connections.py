@@ -325,3 +325,23 @@ def test_it_moves_with_the_reactor(ours):
         assert interloop.run(main()).check(ConnectionDone)
         assert told.data == b"sent before"
         assert end.recv(100) == b"written before"
+
+
+def test_a_call_without_delay_comes_before_the_first_data(reactor):
+    """As on all of Twisted's own reactors, which make due calls and poll in turn: ClientCreator counts on it."""
+    seen = []
+
+    class Speaks(Told):
+        def connectionMade(self):
+            reactor.callLater(0, seen.append, "call")
+
+        def dataReceived(self, data):
+            seen.append("data")
+
+    port = reactor.listenTCP(0, protocol.Factory.forProtocol(Speaks), interface="127.0.0.1")
+    with socket.create_connection(("127.0.0.1", port.getHost().port)) as end:
+        end.sendall(b"there before it is accepted")
+        until(reactor, lambda: len(seen) == 2)
+    assert seen == ["call", "data"]
+    port.stopListening()
+    reactor.iterate(0)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import base
 from twisted.logger import Logger
 
+from interloop._core import TimerHandle
+
 if TYPE_CHECKING:
     from interloop import Loop
 
@@ -71,11 +73,17 @@ class DelayedCall(base.DelayedCall):
 
     def delay(self, secondsLater: float) -> None:
         super().delay(secondsLater)
-        self._move(self._handle.when() + secondsLater)
+        self._move(self._due() + secondsLater)
+
+    def _due(self) -> float:
+        """On the loop's clock."""
+        # Without a delay it waits for its turn, not for a time.
+        when: Callable[[], float] = getattr(self._handle, "when", self._handle._loop.time)
+        return when()
 
     def _move(self, when: float) -> None:
         handle = self._handle
-        if not handle._reschedule(when):
+        if not isinstance(handle, TimerHandle) or not handle._reschedule(when):
             # Due already, and behind other callbacks of this turn.
             self._move_to(handle._loop, when)
 
@@ -125,6 +133,11 @@ class TimedCalls:
         assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
         call = DelayedCall(self.seconds() + delay, callable, args, kw, self.seconds)
         loop = self._asyncioEventloop
+        if delay == 0 and not loop._is_timer_due():
+            # Before any event that the next poll brings, as on Twisted's own reactors, which make due calls and poll
+            # in turn: ClientCreator, for one, tells of a connection so, and must not be overtaken by its first data.
+            call._handle = loop.call_soon(_run, call, self.__dict__)
+            return call
         # Read after seconds(), so that the call is not due before getTime().
         call._handle = loop.call_at(loop.time() + delay, _run, call, self.__dict__)
         return call
@@ -141,7 +154,7 @@ class TimedCalls:
         handle = next(self._timers(), None)
         if handle is None:
             return None
-        due: float = handle.when() - self._asyncioEventloop.time()
+        due: float = handle._args[0]._due() - self._asyncioEventloop.time()
         return max(0.0, min(due, _LONGEST_TIMEOUT))
 
     def _timers(self, loop: Loop | None = None) -> Iterator[Any]:
@@ -158,4 +171,5 @@ class TimedCalls:
     def _take_timers(self, old: Loop) -> None:
         """Take the DelayedCalls on `old` over to the reactor's loop. All loops count on one clock."""
         for handle in tuple(self._timers(old)):
-            handle._args[0]._move_to(self._asyncioEventloop, handle.when())
+            call = handle._args[0]
+            call._move_to(self._asyncioEventloop, call._due())
