@@ -63,7 +63,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--stall", type=float, help="seconds after which a silent test has hung")
     parser.add_argument("--module-limit", type=float, help="seconds for one module")
     parser.add_argument(
-        "--limit", type=float, default=1500, help="seconds for the whole run (default: 1500)"
+        "--limit", type=float, default=3600, help="seconds for a whole suite (default: 3600)"
     )
     parser.add_argument(
         "--expected", type=Path, help="the list of tests expected to fail (default: in expected/)"

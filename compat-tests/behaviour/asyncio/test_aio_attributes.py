@@ -248,6 +248,20 @@ def test_slots_of_the_loop_are_writable(new_loop):
         assert getattr(loop, name) is not patched
 
 
+def test_private_methods_can_be_replaced(new_loop):
+    """Point 13: suites put mocks for what they think of as asyncio's own parts, and the loop goes on."""
+    from unittest import mock
+
+    loop = new_loop()
+    for name in ("_process_events", "_write_to_self", "_selector", "_run_once", "_add_callback"):
+        before = getattr(loop, name, None)
+        with mock.patch.object(loop, name, create=True):
+            if name != "_run_once":
+                loop.call_soon_threadsafe(loop.stop)
+                loop.run_forever()
+        assert getattr(loop, name, None) == before
+
+
 def test_selector(new_loop):
     """Point 15: others look into `_selector` for what is watched, and Twisted's asyncioreactor unregisters there."""
     loop = new_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import logging
 import os
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from aio_support import turns
+from aio_support import Contexts, turns
 
 
 def noop(*args):
@@ -382,3 +383,47 @@ def test_internal_checks_can_be_replaced(new_loop):
     loop.call_soon(noop)
     assert seen == ["thread", "call_soon"]
     del loop._check_callback, loop._check_thread
+
+
+async def fail():
+    raise LookupError("nobody asks")
+
+
+async def wait_for_ever():
+    await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (fail, "Task exception was never retrieved"),
+        (wait_for_ever, "Task was destroyed but it is pending!"),
+    ],
+)
+def test_what_was_lost_tells_where_it_was_made(run, made, message):
+    """Reports of tasks that nobody keeps have the stack of their making."""
+
+    async def main():
+        contexts = Contexts(asyncio.get_running_loop())
+        task = asyncio.create_task(made())
+        await turns()
+        del task
+        gc.collect()
+        (context,) = contexts
+        assert context["message"] == message
+        assert "main" in [frame.name for frame in context["source_traceback"]]
+
+    run(main, debug=True)
+
+
+def test_a_coroutine_that_was_never_awaited_tells_where_it_was_made(run):
+    """RuntimeWarning with the stack, since origins are tracked in debug mode."""
+
+    async def main():
+        with pytest.warns(RuntimeWarning, match="was never awaited") as caught:
+            fail()
+            gc.collect()
+        assert "Coroutine created at" in str(caught[0].message)
+        assert "in main" in str(caught[0].message)
+
+    run(main, debug=True)
