@@ -304,6 +304,11 @@ class Loop(LoopCore, StockLoop):
         check(self, transp.get_extra_info("socket"), file, offset, count)
         return await sendfile.send(transp, file, offset, count)
 
+    async def _sock_sendfile_native(
+        self, sock: socket.socket, file: Any, offset: int, count: int | None
+    ) -> int:
+        return await sendfile.send_by_socket(self, sock, file, offset, count)
+
     # -- pipes
 
     def _make_read_pipe_transport(

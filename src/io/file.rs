@@ -15,25 +15,34 @@ use crate::sys::{Fd, plain};
 /// How much of a file leaves in one turn before the other streams have theirs.
 const BYTES: u64 = 4 << 20;
 
-/// A file on its way. While there is one, nothing else can be written.
-pub(super) struct Sending {
+/// A part of a file, and how far it has been sent.
+pub struct Portion {
     file: Fd,
     /// Where the next byte is taken from.
     offset: u64,
     /// How many bytes are left; None: up to the end of the file.
     left: Option<u64>,
     sent: u64,
-    /// Who waits: told how much was sent, or why not all of it.
-    future: Py<PyAny>,
 }
 
-impl Sending {
-    pub(super) fn future(&self) -> &Py<PyAny> {
-        &self.future
+impl Portion {
+    /// `count` bytes from `offset` on, all that follows without a count. The file stays the caller's to close.
+    pub fn new(file: Fd, offset: u64, count: Option<u64>) -> Self {
+        Portion {
+            file,
+            offset,
+            left: count,
+            sent: 0,
+        }
+    }
+
+    /// How many bytes have been sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Sends some. True when that was the last.
-    fn step(&mut self, socket: Fd) -> io::Result<bool> {
+    pub fn step(&mut self, socket: Fd) -> io::Result<bool> {
         let asked = self.left.unwrap_or(BYTES).min(BYTES);
         if asked == 0 {
             return Ok(true);
@@ -47,25 +56,41 @@ impl Sending {
         Ok(count == 0 || self.left == Some(0))
     }
 
-    /// Leaves the file's position behind the last byte sent, and tells who waits.
-    pub(super) fn finish(self, py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
-        let result = result.and(self.rewind(py));
-        match result {
-            Ok(()) => names::SET_RESULT_UNLESS_CANCELLED
-                .get(py)?
-                .call1((self.future, self.sent))?,
-            Err(error) => names::SENDFILE_FAILED
-                .get(py)?
-                .call1((self.future, self.sent, error))?,
-        };
-        Ok(())
-    }
-
-    fn rewind(&self, py: Python<'_>) -> PyResult<()> {
+    /// Leaves the file's position behind the last byte sent, if there is one.
+    pub fn leave_position(&self) -> io::Result<()> {
         if self.sent == 0 {
             return Ok(());
         }
-        plain::seek(self.file, self.offset).map_err(|error| errors::os_error(py, &error))
+        plain::seek(self.file, self.offset)
+    }
+}
+
+/// A file on its way through a stream. While there is one, nothing else can be written.
+pub(super) struct Sending {
+    portion: Portion,
+    /// Who waits: told how much was sent, or why not all of it.
+    future: Py<PyAny>,
+}
+
+impl Sending {
+    pub(super) fn future(&self) -> &Py<PyAny> {
+        &self.future
+    }
+
+    /// Leaves the file's position behind the last byte sent, and tells who waits.
+    pub(super) fn finish(self, py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
+        let positioned = self.portion.leave_position();
+        let result = result.and(positioned.map_err(|error| errors::os_error(py, &error)));
+        let sent = self.portion.sent();
+        match result {
+            Ok(()) => names::SET_RESULT_UNLESS_CANCELLED
+                .get(py)?
+                .call1((self.future, sent))?,
+            Err(error) => names::SENDFILE_FAILED
+                .get(py)?
+                .call1((self.future, sent, error))?,
+        };
+        Ok(())
     }
 }
 
@@ -82,12 +107,13 @@ impl Sent {
 impl Parts<'_> {
     /// Sends some of the file, if there is one: to be called with nothing buffered. Answers it when it is finished.
     pub(super) fn send_file(&mut self) -> Option<Sent> {
-        let start = self.stream.file.as_ref()?.sent;
+        let start = self.stream.file.as_ref()?.portion.sent();
         loop {
             let fd = self.stream.fd;
             let sending = self.stream.file.as_mut()?;
-            let result = match sending.step(fd) {
-                Ok(false) if sending.sent - start < BYTES => continue,
+            let portion = &mut sending.portion;
+            let result = match portion.step(fd) {
+                Ok(false) if portion.sent() - start < BYTES => continue,
                 Ok(false) => {
                     // No edge will come: there may be room still.
                     self.stream.writable = true;
@@ -114,24 +140,16 @@ impl Stream {
     }
 }
 
-/// Sends `count` bytes of a file from `offset` on (all that follows without a count), behind what is buffered. `future`
-/// gets the number of bytes sent, or the reason why not all of them. Errors: the connection is closed, or sends a file
+/// Sends part of a file behind what is buffered. `future` gets the number of bytes sent, or the reason why not all of
+/// them. Errors: the connection is closed, or sends a file
 /// already.
 pub fn start(
     core: &Bound<'_, LoopCore>,
     key: Key,
-    file: Fd,
-    offset: u64,
-    count: Option<u64>,
+    portion: Portion,
     future: Py<PyAny>,
 ) -> PyResult<()> {
-    let sending = Sending {
-        file,
-        offset,
-        left: count,
-        sent: 0,
-        future,
-    };
+    let sending = Sending { portion, future };
     let mut place = Some(Box::new(sending));
     let taken = &mut place;
     let accepted = core.get().state.with(core.py(), |state, _| {
@@ -168,7 +186,10 @@ pub fn stop(core: &Bound<'_, LoopCore>, key: Key, future: &Py<PyAny>) -> PyResul
         Some((sending, parts.check_drained()))
     });
     match taken {
-        Some((sending, _dropped)) => sending.rewind(py),
+        Some((sending, _dropped)) => {
+            let positioned = sending.portion.leave_position();
+            positioned.map_err(|error| errors::os_error(py, &error))
+        }
         None => Ok(()),
     }
 }

@@ -81,6 +81,7 @@ imported! {
     TRANSPORT_REPR = "interloop._loop.native", "transport_repr";
     SENDFILE_FALLBACK = "interloop._loop.sendfile", "FALLBACK";
     SENDFILE_TRY_NATIVE = "interloop._loop.sendfile", "TRY_NATIVE";
+    SENDFILE_ERROR = "interloop._loop.sendfile", "error";
     SENDFILE_FAILED = "interloop._loop.sendfile", "failed";
     TRANSPORT_EXTRA = "interloop._loop.native", "transport_extra";
     // What Twisted's face asks of its Python half.

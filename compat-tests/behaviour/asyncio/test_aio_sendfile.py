@@ -466,6 +466,25 @@ def test_socket_cancelled(run, file):
     run(main)
 
 
+@pytest.mark.stock_wrong(
+    "forgets the position of a file whose sending was cancelled", raises=AssertionError
+)
+def test_socket_position_after_cancelling(run, file):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, peer = PAIRS["tcp"]()
+        with ours, peer:
+            sending = loop.create_task(loop.sock_sendfile(ours, file))
+            await turns()
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            ours.shutdown(socket.SHUT_WR)
+            assert file.tell() == len(await recv_to_eof(peer)) > 0
+
+    run(main)
+
+
 def test_socket_whose_peer_goes_away(run, file):
     async def main():
         loop = asyncio.get_running_loop()

@@ -4,7 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::transport::StreamTransport;
-use crate::io::{file, stream};
+use crate::io::file::{self, Portion};
+use crate::io::stream;
 use crate::py::names;
 use crate::runtime::LoopCore;
 use crate::runtime::core::SCRATCH;
@@ -182,7 +183,8 @@ impl StreamTransport {
         let core = slf.get().bound_core(py);
         let future = core.call_method0(pyo3::intern!(py, "create_future"))?;
         let waiting = future.clone().unbind();
-        file::start(core, slf.get().key(), file, offset, count, waiting)?;
+        let portion = Portion::new(file, offset, count);
+        file::start(core, slf.get().key(), portion, waiting)?;
         Ok(future)
     }
 

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::connect::Connect;
+use crate::io::file::Portion;
 use crate::py::bytes::{self, Uninit, Unseen};
 use crate::py::{call, errors, names};
 use crate::runtime::LoopCore;
@@ -24,6 +25,7 @@ pub enum Work {
     Sendall(Py<PyAny>),
     /// What is left of it.
     Sending(Outgoing, usize),
+    File(FilePart),
     Accept(Py<PyTuple>),
     Connect(Connect),
     /// A method of the socket.
@@ -34,6 +36,16 @@ pub enum Work {
     },
     /// It is being tried, or over.
     Nothing,
+}
+
+/// Part of a file that `sock_sendfile()` sends. However it ends, the file's position is behind the last byte sent.
+pub struct FilePart(pub Portion);
+
+impl Drop for FilePart {
+    fn drop(&mut self) {
+        // A file that was sent from has a position to set; one that was closed meanwhile has none any more.
+        let _ = self.0.leave_position();
+    }
 }
 
 /// Data that `sock_sendall()` sends.
@@ -144,6 +156,7 @@ impl Work {
                 Ok(outcome)
             }
             Work::Sending(outgoing, sent) => send(subject, outgoing, sent),
+            Work::File(part) => send_file(subject, &mut part.0),
             Work::Accept(args) => {
                 let args = args.bind(py).clone();
                 let outcome = self.ask("accept", Side::Reader, subject, &args)?;
@@ -183,7 +196,8 @@ impl Work {
             | Work::Sending(Outgoing::View(object), _) => visitor(object),
             Work::Call { args, .. } => visitor(args.as_any()),
             Work::Connect(connect) => connect.visit(visitor),
-            Work::Sending(..) | Work::Recv(_) | Work::Accept(_) | Work::Nothing => {}
+            Work::Sending(..) | Work::Recv(_) | Work::File(_) | Work::Accept(_) | Work::Nothing => {
+            }
         }
     }
 }
@@ -316,6 +330,27 @@ fn send_view<'py>(
     } else {
         Outcome::Wait(Side::Writer)
     })
+}
+
+fn send_file<'py>(subject: &Subject<'_, 'py>, portion: &mut Portion) -> PyResult<Outcome<'py>> {
+    let py = subject.core.py();
+    let fd = match subject.fd {
+        Some(fd) => fd,
+        None => subject.sock.call_method0("fileno")?.extract()?,
+    };
+    match portion.step(fd) {
+        Ok(true) => Ok(Outcome::Done(portion.sent().into_pyobject(py)?.into_any())),
+        // Whether there is more room already, the level-triggered watcher says.
+        Ok(false) => Ok(Outcome::Wait(Side::Writer)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Outcome::Wait(Side::Writer)),
+        Err(error) => {
+            let error = errors::os_error(py, &error);
+            let told = names::SENDFILE_ERROR
+                .get(py)?
+                .call1((portion.sent(), error))?;
+            Err(PyErr::from_value(told))
+        }
+    }
 }
 
 fn wait_or_raise<'py>(py: Python<'py>, error: io::Error, side: Side) -> PyResult<Outcome<'py>> {

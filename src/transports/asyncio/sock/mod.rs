@@ -7,10 +7,12 @@ mod operation;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use self::attempt::Work;
+use self::attempt::{FilePart, Work};
 pub use self::operation::SockOperation;
+use crate::io::file::Portion;
 use crate::runtime::LoopCore;
 use crate::runtime::watch::Side;
+use crate::sys::Fd;
 
 #[pymethods]
 impl LoopCore {
@@ -73,6 +75,20 @@ impl LoopCore {
     /// of `socket.send()`; ValueError for a blocking socket in debug mode.
     fn sock_sendall(slf: &Bound<'_, Self>, sock: Py<PyAny>, data: Py<PyAny>) -> SockOperation {
         SockOperation::new(slf, sock, "sock_sendall", Work::Sendall(data))
+    }
+
+    /// Sends `count` bytes of a file from `offset` on (all that follows without a count) by the kernel's own call; answers
+    /// how many. The policy of `sock_sendfile()` is the caller's. A coroutine. The loop's thread. Errors:
+    /// `SendfileNotAvailableError` when nothing was sent; OSError.
+    fn _sock_send_file(
+        slf: &Bound<'_, Self>,
+        sock: Py<PyAny>,
+        file: Fd,
+        offset: u64,
+        count: Option<u64>,
+    ) -> SockOperation {
+        let part = FilePart(Portion::new(file, offset, count));
+        SockOperation::new(slf, sock, "sock_sendfile", Work::File(part))
     }
 
     /// Sends a datagram to an address; answers how many bytes. A coroutine. The loop's thread. Errors: those of
