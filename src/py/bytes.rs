@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyByteArray, PyBytes, PySlice};
 
 /// A piece of outgoing data that is kept until the kernel takes it.
 pub enum Chunk {
@@ -220,4 +220,46 @@ impl<'py> Unseen<'py> {
         // SAFETY: the reference we own, to a bytes object.
         Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
     }
+}
+
+/// Takes at most `count` bytes from the front of a bytearray. Errors: BufferError when somebody holds a view of it.
+pub fn take_front<'py>(
+    buffer: &Bound<'py, PyByteArray>,
+    count: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let py = buffer.py();
+    let count = count.min(buffer.len());
+    // SAFETY: nothing runs between here and the end of the copy that could change the buffer.
+    let data = PyBytes::new(py, unsafe { &buffer.as_bytes()[..count] });
+    if count == buffer.len() {
+        buffer.resize(0)?;
+    } else {
+        // Cheap: a bytearray only moves its beginning.
+        buffer.del_item(PySlice::new(py, 0, count as isize, 1))?;
+    }
+    Ok(data)
+}
+
+/// `buffer.extend(data)`. Errors: BufferError when somebody holds a view of it; MemoryError.
+pub fn append(buffer: &Bound<'_, PyAny>, data: &[u8]) -> PyResult<()> {
+    let py = buffer.py();
+    match buffer.cast_exact::<PyByteArray>() {
+        Ok(buffer) => {
+            let start = buffer.len();
+            buffer.resize(start + data.len())?;
+            // SAFETY: nothing runs that could change it during the copy.
+            let place = unsafe { buffer.as_bytes_mut() };
+            place[start..].copy_from_slice(data);
+            Ok(())
+        }
+        Err(_) => buffer
+            .call_method1(pyo3::intern!(py, "extend"), (PyBytes::new(py, data),))
+            .map(drop),
+    }
+}
+
+/// `buffer[:0] = data`. Errors: as [`append`].
+pub fn prepend(buffer: &Bound<'_, PyAny>, data: &[u8]) -> PyResult<()> {
+    let py = buffer.py();
+    buffer.set_item(PySlice::new(py, 0, 0, 1), PyBytes::new(py, data))
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use super::call;
 use pyo3::exceptions::{PyRuntimeWarning, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::iterator::PySendResult;
@@ -11,7 +12,8 @@ use pyo3::types::{PyIterator, PyType};
 #[inline]
 pub fn finish(value: &Bound<'_, PyAny>) -> PyErr {
     // An instance: with a bare value a tuple would be taken for the exception's arguments.
-    match value.py().get_type::<PyStopIteration>().call1((value,)) {
+    let class = value.py().get_type::<PyStopIteration>().into_any();
+    match call::call1(&class, value) {
         Ok(stop) => PyErr::from_value(stop),
         Err(error) => error,
     }

@@ -56,6 +56,11 @@ imported! {
     BYTES_LIKE = "interloop._loop.native", "BYTES_LIKE";
     MEMORYVIEW = "builtins", "memoryview";
     SOCKET = "socket", "socket";
+    STREAM_READER = "asyncio", "StreamReader";
+    STREAM_READER_PROTOCOL = "asyncio", "StreamReaderProtocol";
+    NATIVE_READER = "interloop._loop.streams", "Reader";
+    /// Gives a protocol of asyncio's streams the methods that are native.
+    ADOPT_STREAM = "interloop._loop.streams", "adopt";
     DEQUE = "collections", "deque";
     /// A subclass of `asyncio.Transport` and of `asyncio.DatagramTransport`.
     DATAGRAM_TRANSPORT = "interloop._loop.native", "DatagramFace";

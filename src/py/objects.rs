@@ -39,3 +39,14 @@ pub fn generic_setattr(
     }
     Ok(())
 }
+
+unsafe extern "C" {
+    // Documented beside PyMethod_New; pyo3 does not declare it.
+    fn PyInstanceMethod_New(function: *mut ffi::PyObject) -> *mut ffi::PyObject;
+}
+
+/// A native function as a method: found on an instance, it gets the instance for its first argument.
+pub fn as_method<'py>(function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: a live callable and the GIL; answers a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(function.py(), PyInstanceMethod_New(function.as_ptr())) }
+}

@@ -15,8 +15,10 @@ impl LoopCore {
         self.state
             .try_with(|state| {
                 for item in &state.ready {
-                    if let Item::Call(handle) = item {
-                        visit.call(handle)?;
+                    match item {
+                        Item::Call(handle) => visit.call(handle)?,
+                        Item::Wake(object, _) => visit.call(object)?,
+                        Item::Run(..) => {}
                     }
                 }
                 for handle in &state.spare {

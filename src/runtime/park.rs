@@ -203,7 +203,7 @@ fn wake(core: &Bound<'_, LoopCore>, key: Key, side: Side) -> PyResult<()> {
         }
     });
     match parked {
-        Some(parked) => (parked.wake)(core, parked.object.bind(py)),
+        Some(parked) => (parked.wake)(core, &parked.object.into_bound(py)),
         None => Ok(()),
     }
 }

@@ -196,7 +196,7 @@ impl LoopCore {
                 .iter()
                 .filter_map(|item| match item {
                     Item::Call(handle) => Some(refs.clone(handle)),
-                    Item::Run(..) => None,
+                    Item::Run(..) | Item::Wake(..) => None,
                 })
                 .collect()
         });

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::LoopCore;
 use super::handle::Handle;
-use super::watch::Watcher;
+use super::watch::{Wake, Watcher};
 use crate::poll::{Key, Readiness, Registrar, Table, Waker};
 use crate::queue::timers::Timers;
 use crate::sys::Fd;
@@ -25,6 +25,8 @@ pub type Entry = for<'py> fn(&Bound<'py, LoopCore>, Key) -> PyResult<()>;
 pub enum Item {
     Call(Py<Handle>),
     Run(Key, Entry),
+    /// An operation whose task is to go on.
+    Wake(Py<PyAny>, Wake),
 }
 
 /// A source that floors above the runtime drive: a stream, a listener.

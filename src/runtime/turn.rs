@@ -235,6 +235,7 @@ fn run_ready(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
             match item {
                 Item::Call(handle) => Handle::run_last(core, handle.into_bound(py))?,
                 Item::Run(key, entry) => entry(slf, key)?,
+                Item::Wake(object, wake) => wake(slf, &object.into_bound(py))?,
             }
         }
     }
@@ -258,6 +259,7 @@ fn run_timed(slf: &Bound<'_, LoopCore>, item: Item) -> PyResult<()> {
             slf.setattr(intern!(py, "_current_handle"), py.None())?;
             (result, Some(handle.into_any()))
         }
+        Item::Wake(object, wake) => (wake(slf, object.bind(py)), Some(object)),
         Item::Run(key, entry) => {
             let face = core
                 .state

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     import traceback
 
-    from interloop._core import Handle, SockOperation, StreamTransport, TimerHandle
+    from interloop._core import Handle, Operation, StreamTransport, TimerHandle
 
 
 class _Loop(Protocol):
@@ -113,7 +113,7 @@ def report_accept(
 
 
 def report_operation(
-    loop: _Loop, exception: BaseException, callback: Any, operation: SockOperation[Any]
+    loop: _Loop, exception: BaseException, callback: Any, operation: Operation[Any]
 ) -> None:
     """Who waited for a socket operation raised when it was woken."""
     source = format_helpers._format_callback_source(callback, (operation,))

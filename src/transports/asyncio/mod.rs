@@ -2,6 +2,7 @@
 
 mod datagram;
 mod opening;
+mod operation;
 mod pipe;
 mod pipe_ends;
 mod pipe_sink;
@@ -10,12 +11,13 @@ mod protocol;
 mod server;
 mod sink;
 mod sock;
+mod streams;
 mod tls;
 mod transport;
 
 use pyo3::prelude::*;
 
-use crate::py::{names, stock};
+use crate::py::{names, objects, stock};
 
 /// Adds asyncio's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -24,7 +26,12 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     stock::lend(&class, &names::ASYNCIO_TRANSPORT)?;
     tls::register(module)?;
     module.add_class::<server::Listening>()?;
-    module.add_class::<sock::SockOperation>()?;
+    module.add_class::<operation::Operation>()?;
+    let received = wrap_pyfunction!(streams::stream_data_received, module)?;
+    module.add(
+        "stream_data_received",
+        objects::as_method(received.as_any())?,
+    )?;
     module.add_class::<pipe::PipeTransport>()?;
     module.add_class::<pipe_ends::ReadPipeTransport>()?;
     module.add_class::<pipe_ends::WritePipeTransport>()?;

@@ -187,8 +187,17 @@ impl StreamTransport {
     }
 }
 
+/// Whether a protocol brings its own buffer. One of asyncio's streams gets the native methods on this way.
 pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
-    protocol.is_instance(&names::ASYNCIO_BUFFERED_PROTOCOL.get(protocol.py())?)
+    let py = protocol.py();
+    if protocol
+        .get_type()
+        .is(&names::STREAM_READER_PROTOCOL.get(py)?)
+    {
+        names::ADOPT_STREAM.get(py)?.call1((protocol,))?;
+        return Ok(false);
+    }
+    protocol.is_instance(&names::ASYNCIO_BUFFERED_PROTOCOL.get(py)?)
 }
 
 pub(super) fn detach(

@@ -6,8 +6,10 @@ use std::io::{self, ErrorKind};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError};
 use pyo3::prelude::*;
+use pyo3::types::iterator::PySendResult;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::super::streams::Reading;
 use super::connect::Connect;
 use crate::io::file::Portion;
 use crate::py::bytes::{self, Uninit, Unseen};
@@ -28,6 +30,8 @@ pub enum Work {
     File(FilePart),
     Accept(Py<PyTuple>),
     Connect(Connect),
+    /// Of a stream.
+    Read(Reading),
     /// A method of the socket.
     Call {
         method: &'static str,
@@ -62,6 +66,8 @@ pub enum Outcome<'py> {
     /// Done, the answer is None.
     Silent,
     Wait(Side),
+    /// For bytes that a `StreamReader` is fed with.
+    WaitForReader,
     /// What another coroutine, on which this one waits, has yielded.
     Yield(Bound<'py, PyAny>),
 }
@@ -86,6 +92,15 @@ impl<'a, 'py> Subject<'a, 'py> {
             None
         };
         Ok(Subject { core, sock, fd })
+    }
+
+    /// A `StreamReader`.
+    pub fn of_reader(core: &'a Bound<'py, LoopCore>, reader: &'a Bound<'py, PyAny>) -> Self {
+        Subject {
+            core,
+            sock: reader,
+            fd: None,
+        }
     }
 
     /// `sock.method(*args)`; None when it would block.
@@ -167,11 +182,37 @@ impl Work {
                 Ok(outcome)
             }
             Work::Connect(connect) => connect.attempt(subject),
+            Work::Read(reading) => reading.attempt(subject.sock),
             Work::Call { method, side, args } => {
                 let (method, side, args) = (*method, *side, args.bind(py).clone());
                 self.ask(method, side, subject, &args)
             }
             Work::Nothing => Ok(Outcome::Silent),
+        }
+    }
+
+    /// The coroutine on which it waits.
+    pub fn awaited(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Work::Connect(connect) => connect.resolver(),
+            Work::Read(reading) => reading.awaited(),
+            _ => None,
+        }
+    }
+
+    /// What came of a step of that coroutine.
+    pub fn stepped<'py>(
+        &mut self,
+        subject: &Subject<'_, 'py>,
+        coroutine: Py<PyAny>,
+        step: PySendResult<'py>,
+    ) -> PyResult<Outcome<'py>> {
+        match self {
+            Work::Connect(connect) => connect.resolved(subject, coroutine, step),
+            _ => Ok(match step {
+                PySendResult::Next(yielded) => Outcome::Yield(yielded),
+                PySendResult::Return(value) => Outcome::Done(value),
+            }),
         }
     }
 
@@ -196,6 +237,7 @@ impl Work {
             | Work::Sending(Outgoing::View(object), _) => visitor(object),
             Work::Call { args, .. } => visitor(args.as_any()),
             Work::Connect(connect) => connect.visit(visitor),
+            Work::Read(reading) => reading.visit(visitor),
             Work::Sending(..) | Work::Recv(_) | Work::File(_) | Work::Accept(_) | Work::Nothing => {
             }
         }

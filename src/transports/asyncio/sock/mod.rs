@@ -2,13 +2,13 @@
 
 mod attempt;
 mod connect;
-mod operation;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use self::attempt::{FilePart, Work};
-pub use self::operation::SockOperation;
+use self::attempt::FilePart;
+pub use self::attempt::{Outcome, Subject, Work};
+use super::operation::Operation;
 use crate::io::file::Portion;
 use crate::runtime::LoopCore;
 use crate::runtime::watch::Side;
@@ -22,19 +22,19 @@ impl LoopCore {
         slf: &Bound<'_, Self>,
         sock: Py<PyAny>,
         n: Bound<'_, PyAny>,
-    ) -> PyResult<SockOperation> {
+    ) -> PyResult<Operation> {
         let work = match n.extract::<usize>() {
             Ok(count) if count > 0 => Work::Recv(count),
             // The socket's own method knows what to say.
             _ => Work::call(slf.py(), "recv", Side::Reader, (n,))?,
         };
-        Ok(SockOperation::new(slf, sock, "sock_recv", work))
+        Ok(Operation::new(slf, sock, "sock_recv", work))
     }
 
     /// Receives into a writable buffer; answers the number of bytes, 0 at the end of file. A coroutine. The loop's
     /// thread. Errors: those of `socket.recv_into()`; ValueError for a blocking socket in debug mode.
-    fn sock_recv_into(slf: &Bound<'_, Self>, sock: Py<PyAny>, buf: Py<PyAny>) -> SockOperation {
-        SockOperation::new(slf, sock, "sock_recv_into", Work::RecvInto(buf))
+    fn sock_recv_into(slf: &Bound<'_, Self>, sock: Py<PyAny>, buf: Py<PyAny>) -> Operation {
+        Operation::new(slf, sock, "sock_recv_into", Work::RecvInto(buf))
     }
 
     /// Receives a datagram of at most `bufsize` bytes; answers (bytes, address). A coroutine. The loop's thread.
@@ -43,9 +43,9 @@ impl LoopCore {
         slf: &Bound<'_, Self>,
         sock: Py<PyAny>,
         bufsize: Bound<'_, PyAny>,
-    ) -> PyResult<SockOperation> {
+    ) -> PyResult<Operation> {
         let work = Work::call(slf.py(), "recvfrom", Side::Reader, (bufsize,))?;
-        Ok(SockOperation::new(slf, sock, "sock_recvfrom", work))
+        Ok(Operation::new(slf, sock, "sock_recvfrom", work))
     }
 
     /// Receives a datagram into a buffer, at most `nbytes` of it (0: as much as fits); answers (count, address). A
@@ -57,7 +57,7 @@ impl LoopCore {
         sock: Py<PyAny>,
         buf: Bound<'_, PyAny>,
         nbytes: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<SockOperation> {
+    ) -> PyResult<Operation> {
         let py = slf.py();
         let args = match nbytes {
             Some(count) if count.is_truthy()? => (buf, count).into_pyobject(py)?,
@@ -68,13 +68,13 @@ impl LoopCore {
             side: Side::Reader,
             args: args.unbind(),
         };
-        Ok(SockOperation::new(slf, sock, "sock_recvfrom_into", work))
+        Ok(Operation::new(slf, sock, "sock_recvfrom_into", work))
     }
 
     /// Sends all of `data`. After an error nobody knows how much has left. A coroutine. The loop's thread. Errors: those
     /// of `socket.send()`; ValueError for a blocking socket in debug mode.
-    fn sock_sendall(slf: &Bound<'_, Self>, sock: Py<PyAny>, data: Py<PyAny>) -> SockOperation {
-        SockOperation::new(slf, sock, "sock_sendall", Work::Sendall(data))
+    fn sock_sendall(slf: &Bound<'_, Self>, sock: Py<PyAny>, data: Py<PyAny>) -> Operation {
+        Operation::new(slf, sock, "sock_sendall", Work::Sendall(data))
     }
 
     /// Sends `count` bytes of a file from `offset` on (all that follows without a count) by the kernel's own call; answers
@@ -86,9 +86,9 @@ impl LoopCore {
         file: Fd,
         offset: u64,
         count: Option<u64>,
-    ) -> SockOperation {
+    ) -> Operation {
         let part = FilePart(Portion::new(file, offset, count));
-        SockOperation::new(slf, sock, "sock_sendfile", Work::File(part))
+        Operation::new(slf, sock, "sock_sendfile", Work::File(part))
     }
 
     /// Sends a datagram to an address; answers how many bytes. A coroutine. The loop's thread. Errors: those of
@@ -98,22 +98,22 @@ impl LoopCore {
         sock: Py<PyAny>,
         data: Bound<'_, PyAny>,
         address: Bound<'_, PyAny>,
-    ) -> PyResult<SockOperation> {
+    ) -> PyResult<Operation> {
         let work = Work::call(slf.py(), "sendto", Side::Writer, (data, address))?;
-        Ok(SockOperation::new(slf, sock, "sock_sendto", work))
+        Ok(Operation::new(slf, sock, "sock_sendto", work))
     }
 
     /// Connects to an address, looking a name up by `loop.getaddrinfo()`. A coroutine. The loop's thread. Errors:
     /// those of `socket.connect()`; ValueError for a blocking socket in debug mode.
-    fn sock_connect(slf: &Bound<'_, Self>, sock: Py<PyAny>, address: Py<PyAny>) -> SockOperation {
-        SockOperation::new(slf, sock, "sock_connect", Work::connect(address))
+    fn sock_connect(slf: &Bound<'_, Self>, sock: Py<PyAny>, address: Py<PyAny>) -> Operation {
+        Operation::new(slf, sock, "sock_connect", Work::connect(address))
     }
 
     /// Accepts a connection; answers (socket, address), the socket being non-blocking. A coroutine. The loop's thread.
     /// Errors: those of `socket.accept()`; ValueError for a blocking socket in debug mode.
-    fn sock_accept(slf: &Bound<'_, Self>, sock: Py<PyAny>) -> PyResult<SockOperation> {
+    fn sock_accept(slf: &Bound<'_, Self>, sock: Py<PyAny>) -> PyResult<Operation> {
         let args = PyTuple::empty(slf.py()).unbind();
         let work = Work::Accept(args);
-        Ok(SockOperation::new(slf, sock, "sock_accept", work))
+        Ok(Operation::new(slf, sock, "sock_accept", work))
     }
 }

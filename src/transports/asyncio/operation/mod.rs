@@ -1,18 +1,25 @@
-//! The coroutine that `loop.sock_recv()` and its kin answer.
+//! The coroutine that `loop.sock_recv()` and its kin answer, and a stream's `read()`.
 //!
-//! It is tried in its first step. If it would block it parks itself on the loop's watcher and yields itself: to the
-//! task it is the Future to wait for, too. So an operation costs one object, and when the socket is ready the task goes on
-//! in that very turn, and receives then: what arrives for a task that was cancelled meanwhile stays in the kernel.
+//! It is tried in its first step. If it would block it parks itself (on the loop's watcher, or with the stream's reader)
+//! and yields itself: to the task it is the Future to wait for, too. So an operation costs one object, and when what it
+//! waits for is there the task goes on in that very turn. A socket is read then and not before: what arrives for a task
+//! that was cancelled meanwhile stays in the kernel.
+
+mod future;
+
+use std::mem::ManuallyDrop;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::attempt::{Outcome, Subject, Work};
+use super::sock::{Outcome, Subject, Work};
+use super::streams::Reading;
 use crate::py::call::{self, Entered};
 use crate::py::cell::{Flag, StateCell};
 use crate::py::{coroutine, errors, names};
 use crate::runtime::LoopCore;
+use crate::runtime::state::Item;
 use crate::runtime::watch::Side;
 use crate::sys::Fd;
 
@@ -22,8 +29,8 @@ enum Phase {
     New,
     /// A step is being taken.
     Running,
-    /// Parked on that side of the descriptor.
-    Waiting(Fd, Side),
+    /// Parked.
+    Waiting,
     /// Another coroutine is waited for.
     Delegating,
     Woken,
@@ -31,60 +38,97 @@ enum Phase {
     Over,
 }
 
+/// Where it is parked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Nowhere,
+    /// On that side of a descriptor.
+    Watcher(Fd, Side),
+    /// As the `_waiter` of a `StreamReader`.
+    Reader,
+}
+
 /// A callback and the context it runs in.
 type Callback = (Py<PyAny>, Option<Py<PyAny>>);
 
 struct Inner {
     work: Work,
-    /// The task's wake-up; others are rare.
+    /// The task's wake-up.
     callback: Option<Callback>,
-    more: Vec<Callback>,
-    cancel_message: Option<Py<PyAny>>,
+    rare: Option<Box<Rare>>,
 }
 
-/// An operation on a socket, a coroutine; isinstance says `collections.abc.Coroutine`.
+/// What most operations never need: they are made by the hundred thousand.
+#[derive(Default)]
+struct Rare {
+    more: Vec<Callback>,
+    cancel_message: Option<Py<PyAny>>,
+    /// What the task is told instead of going on.
+    error: Option<Py<PyAny>>,
+}
+
+impl Inner {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// An operation on a socket or a stream, a coroutine; isinstance says `collections.abc.Coroutine`.
 #[pyclass(frozen, module = "interloop._core")]
-pub struct SockOperation {
-    core: Py<LoopCore>,
-    sock: Py<PyAny>,
+pub struct Operation {
+    core: ManuallyDrop<Py<LoopCore>>,
+    /// The socket, or the `StreamReader`.
+    subject: ManuallyDrop<Py<PyAny>>,
     name: &'static str,
+    of_reader: bool,
     inner: StateCell<Inner>,
     phase: Flag<Phase>,
+    place: Flag<Place>,
     /// What a task asks of an awaited Future: None as long as it is a mere coroutine.
     blocking: Flag<Option<bool>>,
 }
 
-impl SockOperation {
+impl Operation {
     #[inline]
     pub fn new(
         core: &Bound<'_, LoopCore>,
-        sock: Py<PyAny>,
+        subject: Py<PyAny>,
         name: &'static str,
         work: Work,
     ) -> Self {
-        SockOperation {
-            core: core.clone().unbind(),
-            sock,
+        let of_reader = matches!(work, Work::Read(_));
+        Operation {
+            core: ManuallyDrop::new(core.clone().unbind()),
+            subject: ManuallyDrop::new(subject),
+            of_reader,
             name,
             inner: StateCell::new(Inner {
                 work,
                 callback: None,
-                more: Vec::new(),
-                cancel_message: None,
+                rare: None,
             }),
             phase: Flag::new(Phase::New),
+            place: Flag::new(Place::Nowhere),
             blocking: Flag::new(None),
         }
     }
 
     fn qualified_name(&self) -> String {
-        format!("Loop.{}", self.name)
+        let owner = if self.of_reader {
+            "StreamReader"
+        } else {
+            "Loop"
+        };
+        format!("{owner}.{}", self.name)
     }
 
     /// What stock checks before anything else.
     #[inline]
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        let sock = self.sock.bind(py);
+        if self.of_reader {
+            return Ok(());
+        }
+        let sock = self.subject.bind(py);
         if !sock.get_type().is(&names::SOCKET.get(py)?) {
             names::CHECK_SSL_SOCKET.get(py)?.call1((sock,))?;
         }
@@ -105,22 +149,37 @@ impl SockOperation {
         operation.phase.set(Phase::Running);
         let mut work = operation.take_work(py);
         let core = operation.core.bind(py);
-        let sock = operation.sock.bind(py);
-        let result = Subject::new(core, sock).and_then(|subject| {
+        let sock = operation.subject.bind(py);
+        let subject = match &work {
+            Work::Read(_) => Ok(Subject::of_reader(core, sock)),
+            _ => Subject::new(core, sock),
+        };
+        let result = subject.and_then(|subject| {
             let outcome = body(&mut work, &subject)?;
-            if let Outcome::Wait(side) = outcome {
-                let fd = match subject.fd {
-                    Some(fd) => fd,
-                    None => sock.call_method0("fileno")?.extract()?,
-                };
-                let parked = slf.clone().into_any().unbind();
-                LoopCore::park(core, sock, fd, side, parked, wake)?;
-                operation.phase.set(Phase::Waiting(fd, side));
+            match outcome {
+                Outcome::Wait(side) => {
+                    let fd = match subject.fd {
+                        Some(fd) => fd,
+                        None => sock.call_method0("fileno")?.extract()?,
+                    };
+                    let parked = slf.clone().into_any().unbind();
+                    LoopCore::park(core, sock, fd, side, parked, resume)?;
+                    operation.place.set(Place::Watcher(fd, side));
+                    operation.phase.set(Phase::Waiting);
+                }
+                Outcome::WaitForReader => {
+                    if let Work::Read(reading) = &work {
+                        reading.park(sock, slf.as_any())?;
+                    }
+                    operation.place.set(Place::Reader);
+                    operation.phase.set(Phase::Waiting);
+                }
+                _ => {}
             }
             Ok(outcome)
         });
         match result {
-            Ok(Outcome::Wait(_)) => {
+            Ok(Outcome::Wait(_) | Outcome::WaitForReader) => {
                 operation.give_work(py, work);
                 operation.blocking.set(Some(true));
                 Ok(Some(slf.clone().into_any()))
@@ -145,6 +204,18 @@ impl SockOperation {
         }
     }
 
+    /// Gives up what it does; a reader's bytes that it was given and did not take go back.
+    fn abandon(slf: &Bound<'_, Self>) -> PyResult<Work> {
+        let py = slf.py();
+        Self::leave(slf)?;
+        slf.get().phase.set(Phase::Over);
+        let mut work = slf.get().take_work(py);
+        if let Work::Read(reading) = &mut work {
+            reading.give_back(slf.get().subject.bind(py))?;
+        }
+        Ok(work)
+    }
+
     fn take_work(&self, py: Python<'_>) -> Work {
         self.inner.with(py, |inner, _| {
             std::mem::replace(&mut inner.work, Work::Nothing)
@@ -159,16 +230,70 @@ impl SockOperation {
     }
 
     /// Leaves the place where it waits.
-    fn leave(slf: &Bound<'_, Self>) {
-        if let Phase::Waiting(fd, side) = slf.get().phase.get() {
-            let core = slf.get().core.get();
-            core.unpark(slf.py(), fd, side, slf.as_any());
+    fn leave(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let operation = slf.get();
+        match operation.place.replace(Place::Nowhere) {
+            Place::Nowhere => Ok(()),
+            Place::Watcher(fd, side) => {
+                operation.core.get().unpark(py, fd, side, slf.as_any());
+                Ok(())
+            }
+            Place::Reader => Reading::unpark(operation.subject.bind(py), slf.as_any()),
         }
+    }
+
+    /// Whether it waits for a reader's bytes.
+    pub fn is_parked(&self) -> bool {
+        self.phase.get() == Phase::Waiting
+    }
+
+    pub fn is_debug(&self) -> bool {
+        self.core.get().is_debug()
+    }
+
+    /// Looks at what it does, while it waits.
+    pub fn with_reading<R: Send>(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce(&mut Reading) -> R + Send,
+    ) -> Option<R> {
+        self.inner.with(py, |inner, _| match &mut inner.work {
+            Work::Read(reading) => Some(body(reading)),
+            _ => None,
+        })
+    }
+
+    /// Has its task go on: at once, which must be outside of any task, or in the next turn. In debug mode as callbacks of
+    /// their own, so that a slow one is told by its name.
+    pub fn wake(slf: &Bound<'_, Self>, at_once: bool) -> PyResult<()> {
+        let py = slf.py();
+        let operation = slf.get();
+        operation.phase.set(Phase::Woken);
+        operation.place.set(Place::Nowhere);
+        let core = operation.core.bind(py);
+        if core.get().is_debug() {
+            let (first, more) = operation.take_callbacks(py);
+            for callback in first.into_iter().chain(more) {
+                Self::schedule(slf, callback)?;
+            }
+            return Ok(());
+        }
+        if at_once {
+            return go_on(core, slf.as_any());
+        }
+        let woken = slf.clone().into_any().unbind();
+        core.get().push(py, Item::Wake(woken, go_on));
+        Ok(())
     }
 
     fn take_callbacks(&self, py: Python<'_>) -> (Option<Callback>, Vec<Callback>) {
         self.inner.with(py, |inner, _| {
-            (inner.callback.take(), std::mem::take(&mut inner.more))
+            let more = match &mut inner.rare {
+                Some(rare) => std::mem::take(&mut rare.more),
+                None => Vec::new(),
+            };
+            (inner.callback.take(), more)
         })
     }
 
@@ -198,24 +323,23 @@ impl SockOperation {
     }
 }
 
-/// The socket is ready: the task goes on, now. In debug mode as a callback of its own, so that a slow one is told by
-/// its name.
-fn wake(core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<()> {
+/// The socket is ready: the task goes on, now.
+fn resume(_core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<()> {
+    Operation::wake(object.cast::<Operation>()?, true)
+}
+
+/// Tells whoever waits for the operation: its task takes its next step in here.
+fn go_on(core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = core.py();
-    let slf = object.cast::<SockOperation>()?;
-    let operation = slf.get();
-    operation.phase.set(Phase::Woken);
-    let (first, more) = operation.take_callbacks(py);
-    for callback in first.into_iter().chain(more) {
-        if core.get().is_debug() {
-            SockOperation::schedule(slf, callback)?;
-            continue;
-        }
-        let (callback, context) = &callback;
-        let result = match context {
-            Some(context) => Entered::new(context.bind(py))
-                .and_then(|_entered| call::call1(callback.bind(py), object)),
-            None => call::call1(callback.bind(py), object),
+    let (first, more) = object.cast::<Operation>()?.get().take_callbacks(py);
+    for (callback, context) in first.into_iter().chain(more) {
+        let callback = callback.into_bound(py);
+        let context = context.map(|context| context.into_bound(py));
+        let result = match &context {
+            Some(context) => {
+                Entered::new(context).and_then(|_entered| call::call1(&callback, object))
+            }
+            None => call::call1(&callback, object),
         };
         match result {
             Ok(_) => {}
@@ -232,7 +356,7 @@ fn wake(core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<()> {
 
 // The coroutine.
 #[pymethods]
-impl SockOperation {
+impl Operation {
     fn __await__<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
         slf
     }
@@ -249,7 +373,7 @@ impl SockOperation {
             }
             Phase::Woken | Phase::Delegating => {}
             // Nothing has happened: it goes on waiting.
-            Phase::Waiting(..) => {
+            Phase::Waiting => {
                 operation.blocking.set(Some(true));
                 return Ok(Some(slf.clone().into_any()));
             }
@@ -287,23 +411,17 @@ impl SockOperation {
             Phase::Over => return Err(Self::exhausted()),
             Phase::Delegating => {
                 let yielded = Self::step(slf, |work, subject| {
-                    let Work::Connect(connect) = work else {
+                    let Some(inner) = work.awaited().map(|object| object.clone_ref(py)) else {
                         return Err(error);
                     };
-                    let Some(resolver) = connect.resolver().map(|object| object.clone_ref(py))
-                    else {
-                        return Err(error);
-                    };
-                    let step = coroutine::throw(resolver.bind(py), error)?;
-                    connect.resolved(subject, resolver, step)
+                    let step = coroutine::throw(inner.bind(py), error)?;
+                    work.stepped(subject, inner, step)
                 })?;
                 return yielded.ok_or_else(|| coroutine::finish(py.None().bind(py)));
             }
-            Phase::New | Phase::Waiting(..) | Phase::Woken | Phase::Cancelled => {}
+            Phase::New | Phase::Waiting | Phase::Woken | Phase::Cancelled => {}
         }
-        Self::leave(slf);
-        operation.phase.set(Phase::Over);
-        drop(operation.take_work(py));
+        drop(Self::abandon(slf)?);
         Err(error)
     }
 
@@ -314,13 +432,9 @@ impl SockOperation {
         if operation.phase.get() == Phase::Running {
             return Err(PyValueError::new_err("coroutine already executing"));
         }
-        Self::leave(slf);
-        operation.phase.set(Phase::Over);
-        let work = operation.take_work(py);
-        if let Work::Connect(connect) = &work
-            && let Some(resolver) = connect.resolver()
-        {
-            resolver.bind(py).call_method0("close")?;
+        let work = Self::abandon(slf)?;
+        if let Some(inner) = work.awaited() {
+            inner.bind(py).call_method0("close")?;
         }
         Ok(())
     }
@@ -351,12 +465,11 @@ impl SockOperation {
         None
     }
 
-    /// The coroutine that looks a name up, while it does.
+    /// The coroutine that it awaits, such as one that looks a name up.
     #[getter]
     fn cr_await(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.inner.with(py, |inner, refs| match &inner.work {
-            Work::Connect(connect) => connect.resolver().map(|object| refs.clone(object)),
-            _ => None,
+        self.inner.with(py, |inner, refs| {
+            inner.work.awaited().map(|object| refs.clone(object))
         })
     }
 
@@ -366,15 +479,20 @@ impl SockOperation {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.core)?;
-        visit.call(&self.sock)?;
+        visit.call(&*self.core)?;
+        visit.call(&*self.subject)?;
         self.inner
             .try_with(|inner| {
-                for (callback, context) in inner.callback.iter().chain(&inner.more) {
+                let rare = inner.rare.as_deref();
+                let more = rare.map_or(&[][..], |rare| &rare.more);
+                for (callback, context) in inner.callback.iter().chain(more) {
                     visit.call(callback)?;
                     visit.call(context.as_ref())?;
                 }
-                visit.call(inner.cancel_message.as_ref())?;
+                if let Some(rare) = rare {
+                    visit.call(rare.cancel_message.as_ref())?;
+                    visit.call(rare.error.as_ref())?;
+                }
                 let mut result = Ok(());
                 inner.work.visit(&mut |object| {
                     if result.is_ok() {
@@ -393,104 +511,27 @@ impl SockOperation {
     }
 }
 
-// The Future that its task waits for.
-#[pymethods]
-impl SockOperation {
-    #[getter]
-    fn _asyncio_future_blocking(&self) -> Option<bool> {
-        self.blocking.get()
-    }
-
-    #[setter(_asyncio_future_blocking)]
-    fn set_blocking(&self, value: Option<bool>) {
-        self.blocking.set(value);
-    }
-
-    fn get_loop(&self) -> &Py<LoopCore> {
-        &self.core
-    }
-
-    #[getter]
-    fn _loop(&self) -> &Py<LoopCore> {
-        &self.core
-    }
-
-    /// As `asyncio.Future`'s; runs at once when the socket is ready.
-    #[pyo3(signature = (r#fn, *, context=None))]
-    fn add_done_callback(
-        slf: &Bound<'_, Self>,
-        r#fn: Py<PyAny>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<()> {
-        let callback = (r#fn, context);
-        if slf.get().is_done() {
-            return Self::schedule(slf, callback);
-        }
-        let py = slf.py();
-        slf.get().inner.with(py, |inner, _| {
-            if inner.callback.is_none() {
-                inner.callback = Some(callback);
-            } else {
-                inner.more.push(callback);
-            }
-        });
-        Ok(())
-    }
-
-    /// Whether the task may go on.
-    fn done(&self) -> bool {
-        self.is_done()
-    }
-
-    /// As `asyncio.Future`'s: None, or why the task does not go on by itself.
-    fn result(&self, py: Python<'_>) -> PyResult<()> {
-        match self.phase.get() {
-            Phase::Woken | Phase::Over => Ok(()),
-            Phase::Cancelled => {
-                let message = self.inner.with(py, |inner, _| inner.cancel_message.take());
-                let class = names::CANCELLED_ERROR.get(py)?;
-                Err(PyErr::from_value(match message {
-                    Some(message) => class.call1((message,))?,
-                    None => class.call0()?,
-                }))
-            }
-            _ => Err(PyErr::from_value(
-                names::INVALID_STATE_ERROR
-                    .get(py)?
-                    .call1(("Result is not set.",))?,
-            )),
-        }
-    }
-
-    /// As `asyncio.Future`'s: false when the task is on its way already.
-    #[pyo3(signature = (msg=None))]
-    fn cancel(slf: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
-        let py = slf.py();
-        let operation = slf.get();
-        if !matches!(operation.phase.get(), Phase::Waiting(..)) {
-            return Ok(false);
-        }
-        Self::leave(slf);
-        operation.phase.set(Phase::Cancelled);
-        let old = operation.inner.with(py, |inner, _| {
-            std::mem::replace(&mut inner.cancel_message, msg)
-        });
-        drop(old);
-        let (first, more) = operation.take_callbacks(py);
-        for callback in first.into_iter().chain(more) {
-            Self::schedule(slf, callback)?;
-        }
-        Ok(true)
-    }
-}
-
-impl Drop for SockOperation {
+impl Drop for Operation {
     #[inline]
     fn drop(&mut self) {
+        // SAFETY: only Python's deallocator drops an operation: it has the GIL.
+        let py = unsafe { Python::assume_attached() };
         if self.phase.get() == Phase::New {
-            // SAFETY: only Python's deallocator drops an operation: it has the GIL.
-            let py = unsafe { Python::assume_attached() };
             coroutine::warn_unawaited(py, &self.qualified_name());
         }
+        let inner = self.inner.get_mut();
+        if let Some((callback, context)) = inner.callback.take() {
+            call::release(py, Some(callback));
+            call::release(py, context);
+        }
+        // SAFETY: nobody looks at them after this.
+        let (core, subject) = unsafe {
+            (
+                ManuallyDrop::take(&mut self.core),
+                ManuallyDrop::take(&mut self.subject),
+            )
+        };
+        call::release(py, Some(subject));
+        call::release(py, Some(core));
     }
 }
