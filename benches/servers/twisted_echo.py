@@ -73,12 +73,14 @@ def main():
         def buildProtocol(self, address):
             return Echo()
 
+    # What the sockets really wait in: told with every result, so that none can be credited to another loop.
+    loop = type(getattr(reactor, "_asyncioEventloop", reactor))
     port = reactor.listenTCP(0, Factory(), backlog=BACKLOG, interface="127.0.0.1")
     _control.announce(port.getHost().port)
     _control.start(
         stop=lambda: reactor.callFromThread(reactor.stop),
         facts=lambda: {
-            "reactor": f"{type(reactor).__module__}.{type(reactor).__qualname__}",
+            "loop": f"{loop.__module__}.{loop.__qualname__}",
             "connections": open_connections,
         },
     )
