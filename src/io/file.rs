@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use pyo3::exceptions::{PyConnectionError, PyRuntimeError};
 use pyo3::prelude::*;
 
-use super::stream::{self, Parts, Stream};
+use super::stream::{self, Flush, Parts, Stream};
 use super::write;
 use crate::poll::Key;
 use crate::py::{errors, names};
@@ -153,23 +153,37 @@ pub fn start(
     let mut place = Some(Box::new(sending));
     let taken = &mut place;
     let accepted = core.get().state.with(core.py(), |state, _| {
-        let parts = stream::parts(state, key)?;
-        let stream = parts.stream;
+        let mut parts = stream::parts(state, key)?;
+        let stream = &mut *parts.stream;
         if !stream.life.may_send() || stream.layer.is_some() {
             return None;
         }
         if stream.file.is_some() {
-            return Some(false);
+            return Some(Accepted::Busy);
         }
         stream.file = taken.take();
-        Some(true)
+        if stream.flush == Flush::EndOfTurn {
+            parts.hold();
+            return Some(Accepted::Held);
+        }
+        Some(Accepted::Now)
     });
     match accepted {
         None => Err(PyConnectionError::new_err("Connection is closed by peer")),
         // Stock's words for it.
-        Some(false) => Err(PyRuntimeError::new_err("Empty waiter is already set")),
-        Some(true) => write::flush(core, key),
+        Some(Accepted::Busy) => Err(PyRuntimeError::new_err("Empty waiter is already set")),
+        Some(Accepted::Held) => Ok(()),
+        Some(Accepted::Now) => write::flush(core, key),
     }
+}
+
+/// What becomes of a file.
+enum Accepted {
+    Now,
+    /// It leaves at the end of the turn.
+    Held,
+    /// There is one already.
+    Busy,
 }
 
 /// Stops sending the file for which `future` waits: it does so no more. What has left has left; the file's position says

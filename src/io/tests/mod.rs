@@ -12,6 +12,7 @@ mod push_face;
 
 mod ending;
 mod face;
+mod files;
 mod keys;
 mod layer;
 mod layer_ends;
