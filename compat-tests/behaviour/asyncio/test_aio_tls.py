@@ -16,7 +16,7 @@ from aio_support import (
     polls,
     tcp_pair,
 )
-from aio_tls import serving
+from aio_tls import Echo, serving
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -343,3 +343,99 @@ def test_data_that_raises(run, server_context, client_context):
         await server.wait_closed()
 
     run(main)
+
+
+def test_unix(run, server_context, client_context, tmp_path):
+    """create_unix_server and create_unix_connection with ssl=."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        path = str(tmp_path / "socket")
+        made = []
+        server = await loop.create_unix_server(
+            lambda: made.append(Echo()) or made[-1], path, ssl=server_context
+        )
+        transport, protocol = await loop.create_unix_connection(
+            Recorder, path, ssl=client_context, server_hostname="localhost"
+        )
+        transport.write(b"hello")
+        assert await protocol.received(5) == b"hello"
+        assert transport.get_extra_info("peername") == path
+        transport.close()
+        assert await protocol.lost is None
+        assert await made[0].lost is None
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
+def test_accepted_elsewhere(run, server_context, client_context):
+    """connect_accepted_socket with ssl=: the transport is given back when the handshake is over."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = tcp_pair()
+        (transport, protocol), (other, peer) = await asyncio.gather(
+            loop.connect_accepted_socket(Recorder, ours, ssl=server_context),
+            loop.create_connection(
+                Recorder, sock=theirs, ssl=client_context, server_hostname="localhost"
+            ),
+        )
+        transport.write(b"hello")
+        assert await peer.received(5) == b"hello"
+        other.close()
+        assert await protocol.lost is None
+        assert await peer.lost is None
+
+    run(main)
+
+
+def test_without_a_context(run, server_context, client_context, monkeypatch):
+    """ssl=True is asyncio's default context for a client; a server wants a real one."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(ssl, "create_default_context", lambda: client_context)
+        server, _made = await serving(server_context)
+        transport, protocol = await loop.create_connection(
+            Recorder, *server.sockets[0].getsockname(), ssl=True
+        )
+        assert transport.get_extra_info("sslcontext") is client_context
+        transport.abort()
+        await protocol.lost
+        server.close()
+        await server.wait_closed()
+        with pytest.raises(TypeError, match="ssl argument must be an SSLContext or None"):
+            await loop.create_server(Recorder, "127.0.0.1", 0, ssl=True)
+
+    run(main)
+
+
+def test_an_interrupted_handshake(new_loop, server_context, client_context):
+    """Ctrl-C while a handshake runs leaves the loop; it can be run again, and the connection has ended."""
+    loop = new_loop()
+    raised = []
+
+    class Object(ssl.SSLObject):
+        def do_handshake(self):
+            if not raised:
+                raised.append(True)
+                raise KeyboardInterrupt
+            super().do_handshake()
+
+    client_context.sslobject_class = Object
+    ours, theirs = tcp_pair()
+    with theirs:
+        task = loop.create_task(
+            loop.create_connection(
+                Recorder, sock=ours, ssl=client_context, server_hostname="localhost"
+            )
+        )
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        task.cancel()
+        with pytest.raises((asyncio.CancelledError, KeyboardInterrupt)):
+            loop.run_until_complete(task)
+        loop.run_until_complete(polls())
+        ours.close()

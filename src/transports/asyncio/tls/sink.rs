@@ -82,6 +82,9 @@ impl Sink for TlsSink {
         let py = transport.py();
         let tls = transport.get();
         if tls.stage.get() != Stage::Handshake {
+            if errors::is_fatal(py, error) {
+                return Err(error.clone_ref(py));
+            }
             let message = match what {
                 Failed::Register | Failed::Read => "Fatal read error on socket transport",
                 Failed::Write => "Fatal write error on socket transport",
@@ -90,6 +93,10 @@ impl Sink for TlsSink {
                 .get(py)?
                 .call1((transport, error.clone_ref(py), message))?;
             return Ok(());
+        }
+        if errors::is_fatal(py, error) {
+            // Ctrl-C while OpenSSL ran: whoever waits for the handshake hears of the end when it comes.
+            return Err(error.clone_ref(py));
         }
         tls.stage.set(Stage::Over);
         tls.cancel_timer(py)?;
