@@ -261,9 +261,10 @@ class Loop(LoopCore, StockLoop):
         server_hostname: str | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-    ) -> asyncio.Transport:
+    ) -> asyncio.Transport | None:
         """Begin TLS on a connection; answer the transport that `protocol` uses from now on. What the peer has
-        sent and nobody has read belongs to the handshake.
+        sent and nobody has read belongs to the handshake. None when the connection was closing already: the
+        protocol has heard of its end.
 
         Errors: TypeError for what is no context, or for a transport that cannot be upgraded; those of the handshake;
         ConnectionAbortedError after `ssl_handshake_timeout` seconds. Transports that are not this loop's own get
@@ -282,7 +283,8 @@ class Loop(LoopCore, StockLoop):
                 ssl_handshake_timeout=ssl_handshake_timeout,
                 ssl_shutdown_timeout=ssl_shutdown_timeout,
             )
-            return cast(asyncio.Transport, upgraded)
+            return upgraded
+        closing = ours.is_closing()
         waiter = self.create_future()
         settings = tls.settings(
             sslcontext,
@@ -297,7 +299,7 @@ class Loop(LoopCore, StockLoop):
         except BaseException:
             upgraded.close()
             raise
-        return cast(asyncio.Transport, upgraded)
+        return None if closing else cast(asyncio.Transport, upgraded)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         check: Any = asyncio.BaseEventLoop._check_sendfile_params  # type: ignore[attr-defined]

@@ -288,6 +288,25 @@ def test_a_transport_of_somebody_elses(run, server_context, client_context):
     run(main)
 
 
+@pytest.mark.parametrize("method", ["close", "abort"])
+def test_a_transport_that_closes_already(run, client_context, method):
+    """No transport comes of it, and the new protocol hears of the end. aiohttp's connector counts on both."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        one, left, other, right = await plain_pair("tcp")
+        getattr(one, method)()
+        protocol = Recorder()
+        secure = await loop.start_tls(one, protocol, client_context, server_hostname="localhost")
+        assert secure is None
+        assert await protocol.lost is None
+        assert protocol.events == ["lost"]
+        assert left.events == ["made"]
+        assert await right.lost is None
+
+    run(main)
+
+
 def test_streams(run, server_context, client_context):
     """StreamWriter.start_tls() on both sides."""
 

@@ -143,8 +143,13 @@ impl TlsTransport {
             stream.set_face(face)
         });
         drop(old);
-        read::resume(core, key);
-        Self::begin(&transport)?;
+        if StreamTransport::is_closing(beneath) {
+            // No handshake begins any more: the protocol and the waiter hear of the end.
+            transport.get().stage.set(Stage::Over);
+        } else {
+            read::resume(core, key);
+            Self::begin(&transport)?;
+        }
         Ok(transport)
     }
 
