@@ -294,7 +294,7 @@ def test_a_transport_that_closes_already(run, client_context, method):
 
     async def main():
         loop = asyncio.get_running_loop()
-        one, left, other, right = await plain_pair("tcp")
+        one, left, _, right = await plain_pair("tcp")
         getattr(one, method)()
         protocol = Recorder()
         secure = await loop.start_tls(one, protocol, client_context, server_hostname="localhost")
