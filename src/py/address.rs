@@ -17,8 +17,7 @@ pub fn to_python(py: Python<'_>, address: Option<&Named>) -> PyResult<Py<PyAny>>
         None => Ok(py.None()),
         Some(Named::V4(host, port)) => (host.to_string(), *port).into_py_any(py),
         Some(Named::V6(host, port, flow, scope)) => {
-            // flowinfo is in network order in the kernel's structure.
-            (host.to_string(), *port, u32::from_be(*flow), *scope).into_py_any(py)
+            (host.to_string(), *port, *flow, *scope).into_py_any(py)
         }
         Some(Named::Unix(path)) if path.first() == Some(&0) => {
             PyBytes::new(py, path).into_py_any(py)
@@ -214,5 +213,97 @@ impl Senders {
         if let Some((object, _)) = &self.last {
             visitor(object);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> Address {
+        Address::v4(Ipv4Addr::LOCALHOST, port)
+    }
+
+    #[test]
+    fn an_address_survives_python() {
+        Python::initialize();
+        Python::attach(|py| {
+            let unix = |name: &[u8]| Address::unix(name).unwrap();
+            for (kind, address) in [
+                (Kind::V4, address(80)),
+                (Kind::V6, Address::v6(Ipv6Addr::LOCALHOST, 80, 7, 9)),
+                (Kind::Unix, unix(b"/tmp/here")),
+                (Kind::Unix, unix(b"\0here\0there")),
+            ] {
+                let object = to_python(py, Some(&address.named())).unwrap();
+                let back = from_python(object.bind(py), kind).unwrap();
+                assert_eq!(back.as_bytes(), address.as_bytes(), "{kind:?}");
+                assert_eq!(Kind::of(&address), kind);
+            }
+        });
+    }
+
+    #[test]
+    fn what_only_the_socket_understands_is_left_to_it() {
+        Python::initialize();
+        Python::attach(|py| {
+            let object = |text: &std::ffi::CStr| py.eval(text, None, None).unwrap();
+            for text in [
+                c"('localhost', 80)",
+                c"('127.1', 80)",
+                c"('127.0.0.1', -1)",
+                c"('127.0.0.1', 65536)",
+                c"('127.0.0.1', True)",
+                c"['127.0.0.1', 80]",
+                c"('127.0.0.1',)",
+                c"None",
+            ] {
+                assert!(from_python(&object(text), Kind::V4).is_none(), "{text:?}");
+            }
+            for text in [
+                c"('fe80::1%lo', 80)",
+                c"('::1', 80, 1 << 20)",
+                c"('::1', 80, 0, 0, 0)",
+            ] {
+                assert!(from_python(&object(text), Kind::V6).is_none(), "{text:?}");
+            }
+            for text in [c"'x' * 200", c"'a\\0b'", c"5"] {
+                assert!(from_python(&object(text), Kind::Unix).is_none(), "{text:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn each_sender_has_its_own_object() {
+        Python::initialize();
+        Python::attach(|py| {
+            let mut senders = Senders::default();
+            let mut known = Vec::new();
+            for port in 1..=5000 {
+                let address = address(port);
+                let object = to_python(py, Some(&address.named())).unwrap();
+                drop(senders.learn(&address, object.clone_ref(py)));
+                known.push((address, object));
+            }
+            assert!(senders.known.len() <= LARGEST, "a flood does not grow it");
+            let mut found = 0;
+            for (address, object) in &known {
+                // Forgotten is fine, mistaken is not.
+                if let Some(same) = senders.object(address) {
+                    assert!(same.is(object));
+                    found += 1;
+                }
+                if let Some(same) = senders.address(object.as_ptr() as usize) {
+                    assert_eq!(same.as_bytes(), address.as_bytes());
+                }
+            }
+            assert!(found > LARGEST / 4, "{found}");
+            assert!(senders.address(py.None().as_ptr() as usize).is_none());
+            let stranger = to_python(py, Some(&address(9999).named())).unwrap();
+            assert!(senders.address(stranger.as_ptr() as usize).is_none());
+            drop(senders.note_sent(stranger.clone_ref(py), address(9999)));
+            let found = senders.address(stranger.as_ptr() as usize).unwrap();
+            assert_eq!(found.as_bytes(), address(9999).as_bytes());
+        });
     }
 }

@@ -18,10 +18,7 @@ impl Operation {
         self.blocking.set(value);
     }
 
-    fn get_loop(&self) -> &Py<LoopCore> {
-        &self.core
-    }
-
+    // No `get_loop()`: a task asks for that first, and to find none costs it less than to call it.
     #[getter]
     fn _loop(&self) -> &Py<LoopCore> {
         &self.core
