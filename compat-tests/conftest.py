@@ -52,6 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "stock_wrong(reason, when=True, raises=None): what this test states is known to be broken in stock asyncio "
         "(if `when`); there the failure is expected, and its absence an error",
     )
+    config.addinivalue_line(
+        "markers",
+        "once: says the same on every interpreter and takes long; CI runs it on the newest only",
+    )
     # Output capturing replaces fd 2 for the length of a test, and a stack dump must not vanish in it.
     config.stash[_stderr_fd] = os.dup(2)
     # A shell starts its background jobs with Ctrl-C ignored, which the programs that tests start would inherit.

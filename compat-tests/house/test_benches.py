@@ -18,6 +18,7 @@ import pytest
 BENCHES = Path(__file__).resolve().parents[2] / "benches"
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="epoll, /proc"),
     # The first of these builds the load generator.
     pytest.mark.timeout(300),
