@@ -160,3 +160,35 @@ def test_exception_of_data_received_is_fatal_and_reported(loop, pair, where):
 
     lost = None
     loop.run_until_complete(main())
+
+
+def test_a_protocol_that_no_transport_can_be_made_for(loop, loop_kind):
+    """An accepted connection whose transport cannot be made is closed, and reported; the server goes on."""
+    if loop_kind == "stock":
+        pytest.skip("leaves the connection to the garbage collector, which warns in another test")
+
+    class Strange(asyncio.Protocol):
+        @property
+        def __class__(self):
+            raise ZeroDivisionError
+
+    told = []
+    loop.set_exception_handler(lambda loop, context: told.append(context["exception"]))
+    made = []
+
+    def factory():
+        made.append(asyncio.Protocol() if made else Strange())
+        return made[-1]
+
+    server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", 0))
+    address = server.sockets[0].getsockname()
+    for count in (1, 2):
+        with socket.create_connection(address, timeout=10) as end:
+            while len(made) < count:
+                turn(loop)
+            if count == 1:
+                assert end.recv(1) == b""
+    assert [type(error) for error in told] == [ZeroDivisionError]
+    turn(loop)
+    server.close()
+    loop.run_until_complete(server.wait_closed())

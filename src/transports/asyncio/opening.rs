@@ -54,10 +54,10 @@ impl StreamTransport {
         let launch = Launch {
             fd: start.fd,
             tcp: start.tcp,
-            owner: match &start.sock {
+            owner: Some(match &start.sock {
                 Some(sock) => Owner::Object(sock.clone().unbind()),
                 None => Owner::Stream,
-            },
+            }),
             server: start.server.clone(),
         };
         let transport = StreamTransport {
@@ -127,18 +127,27 @@ impl StreamTransport {
     }
 }
 
-/// What it takes to put a transport into the loop.
+/// What it takes to put a transport into the loop. One that does not get there closes a descriptor that nobody else owns.
 pub(super) struct Launch<'py> {
     fd: Fd,
     tcp: bool,
-    owner: Owner,
+    /// Gone once a stream has it.
+    owner: Option<Owner>,
     server: Option<Bound<'py, PyAny>>,
+}
+
+impl Drop for Launch<'_> {
+    fn drop(&mut self) {
+        if let Some(Owner::Stream) = self.owner {
+            socket::close(self.fd);
+        }
+    }
 }
 
 impl<'py> Launch<'py> {
     /// Puts it there, with the sink and the options of its kind.
     pub fn go(
-        self,
+        mut self,
         core: &Bound<'py, LoopCore>,
         transport: &Bound<'py, StreamTransport>,
         sink: &'static dyn Sink,
@@ -157,9 +166,10 @@ impl<'py> Launch<'py> {
         } else {
             Medium::Socket
         };
-        let stream = Stream::new(self.fd, medium, self.owner, face, options);
+        let owner = self.owner.take().unwrap_or(Owner::Face);
+        let stream = Stream::new(self.fd, medium, owner, face, options);
         transport.get().key.set(stream::open(core, stream));
-        match self.server {
+        match self.server.take() {
             Some(server) => attach(&server, transport),
             None => Ok(()),
         }
