@@ -2,7 +2,8 @@
 //!
 //! Two thresholds instead of one, so that a buffer that hovers around a limit does not ask for a pause and a
 //! resumption with every byte. The rules and the error text are those of asyncio's `_FlowControlMixin`; Twisted's are
-//! the same with other numbers ([`WaterMarks::TWISTED`]).
+//! the same with other numbers ([`WaterMarks::TWISTED`]), but for a producer that is paused with each write beyond: its face
+//! looks itself ([`WaterMarks::NONE`]).
 
 use std::fmt;
 

@@ -6,8 +6,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::proto::marks::Pressure;
 use crate::py::bytes::Uninit;
-use crate::py::call;
+use crate::py::{call, errors, names};
 
 /// A protocol and the context in which it hears of things.
 pub struct Target<'py> {
@@ -107,5 +108,23 @@ impl<'py> Target<'py> {
     pub fn resume_writing(&self, py: Python<'py>) -> PyResult<()> {
         let _entered = call::enter(&self.context);
         call::call_method0(&self.protocol, intern!(py, "resume_writing")).map(drop)
+    }
+
+    /// The write buffer crossed a water mark. What the protocol raises is told by the transport, and ends nothing.
+    pub fn pressure(&self, transport: &Bound<'py, PyAny>, pressure: Pressure) -> PyResult<()> {
+        let py = transport.py();
+        let (result, message) = match pressure {
+            Pressure::Pause => (self.pause_writing(py), "protocol.pause_writing() failed"),
+            Pressure::Resume => (self.resume_writing(py), "protocol.resume_writing() failed"),
+        };
+        match result {
+            Err(error) if !errors::is_fatal(py, &error) => {
+                names::REPORT_TRANSPORT
+                    .get(py)?
+                    .call1((transport, error, message))?;
+                Ok(())
+            }
+            other => other,
+        }
     }
 }

@@ -130,27 +130,10 @@ impl Sink for AsyncioSink {
 
     fn pressure(&self, stream: &Stream<'_, '_>, pressure: Pressure) -> PyResult<()> {
         let transport = face(stream)?;
-        let py = transport.py();
-        let Some(target) = transport.get().target(py) else {
+        let Some(target) = transport.get().target(transport.py()) else {
             return Ok(());
         };
-        let (result, message) = match pressure {
-            Pressure::Pause => (target.pause_writing(py), "protocol.pause_writing() failed"),
-            Pressure::Resume => (
-                target.resume_writing(py),
-                "protocol.resume_writing() failed",
-            ),
-        };
-        match result {
-            Ok(()) => Ok(()),
-            Err(error) if errors::is_fatal(py, &error) => Err(error),
-            Err(error) => {
-                names::REPORT_TRANSPORT
-                    .get(py)?
-                    .call1((transport, error, message))?;
-                Ok(())
-            }
-        }
+        target.pressure(transport, pressure)
     }
 
     fn failed(&self, stream: &Stream<'_, '_>, what: Failed, error: &PyErr) -> PyResult<()> {
