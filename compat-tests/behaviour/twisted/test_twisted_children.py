@@ -187,6 +187,34 @@ def test_the_signals_are_given_back(told):
     )
 
 
+def test_a_handler_kept_in_one_run_is_put_back_in_another(kind, told):
+    # As Twisted's ReactorBuilder does, under trial. A child of nobody's shall not come to notice.
+    assert told(
+        kind,
+        """
+        import subprocess
+
+        kept = []
+        def keep():
+            kept.append(signal.signal(signal.SIGCHLD, signal.SIG_DFL))
+            reactor.crash()
+        reactor.callWhenRunning(keep)
+        reactor.run()
+
+        def put_back():
+            signal.signal(signal.SIGCHLD, kept[0])
+            subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+            reactor.crash()
+        reactor.callWhenRunning(put_back)
+        reactor.run()
+        subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+
+        reactor.callWhenRunning(lambda: spawn().addCallback(print).addCallback(lambda _: reactor.stop()))
+        reactor.run()
+        """,
+    ) == ["('out\\n', 3, None)"]
+
+
 def test_asyncios_signal_handlers_work_beside_the_reactors(told):
     assert (
         told(

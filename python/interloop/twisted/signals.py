@@ -31,6 +31,8 @@ class Signals:
         self._stops = stops
         # Our handler, and the one before it, of every signal that we have.
         self._taken: dict[int, tuple[Any, Any]] = {}
+        # SIGCHLD's, which is called after ours.
+        self._before_reap: Any = None
         self._pipe: _WakeupPipe | None = None
 
     def install(self) -> None:
@@ -42,6 +44,7 @@ class Signals:
             self._take(signal.SIGTERM, reactor.sigTerm)
             if hasattr(signal, "SIGBREAK"):
                 self._take(signal.SIGBREAK, reactor.sigBreak)
+        self._before_reap = signal.getsignal(signal.SIGCHLD)
         self._take(signal.SIGCHLD, self._reap)
         # What fails in the middle of a system call is restarted by it: not everyone expects EINTR.
         signal.siginterrupt(signal.SIGCHLD, False)
@@ -65,10 +68,12 @@ class Signals:
         signal.signal(number, handler)
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
-        self._reactor._asyncioEventloop.call_soon_threadsafe(process.reapAllProcesses)
-        before = self._taken[number][1]
-        if callable(before):
-            before(number, frame)
+        # Also called when it is not ours any more: whoever kept it in one run may put it back in another.
+        loop = vars(self._reactor).get("_asyncioEventloop")
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(process.reapAllProcesses)
+        if callable(self._before_reap):
+            self._before_reap(number, frame)
 
 
 class _WakeupPipe:
