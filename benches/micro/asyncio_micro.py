@@ -321,15 +321,22 @@ def main(benchmarks=BENCHMARKS, check=check_operations, first_count=100, descrip
     """Time what was asked for; for other programs with benchmarks of their own, too."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--loop", choices=_loops.NAMES, required=True)
-    parser.add_argument("--bench", choices=benchmarks, required=True)
-    parser.add_argument("--seconds", type=float, default=0.025, help="of one repetition")
-    options = parser.parse_args()
-
+    options = parse(parser, benchmarks)
     loop = _loops.new_event_loop(options.loop)
     asyncio.set_event_loop(loop)
     check(loop)
-    bench = benchmarks[options.bench]
+    serve(loop, _loops.kind(loop), benchmarks[options.bench], options, first_count)
+    loop.close()
 
+
+def parse(parser, benchmarks):
+    parser.add_argument("--bench", choices=benchmarks, required=True)
+    parser.add_argument("--seconds", type=float, default=0.025, help="of one repetition")
+    return parser.parse_args()
+
+
+def serve(loop, kind, bench, options, first_count=100):
+    """Time `bench(loop, count)` for as long as stdin asks for it."""
     # As many operations as take about the wanted time, which also warms everything up.
     count = first_count
     while True:
@@ -340,11 +347,10 @@ def main(benchmarks=BENCHMARKS, check=check_operations, first_count=100, descrip
             break
         count *= 2
     count = max(1, int(count * options.seconds * 1e9 / took))
-    print(json.dumps({"bench": options.bench, "loop": _loops.kind(loop)}), flush=True)
+    print(json.dumps({"bench": options.bench, "loop": kind}), flush=True)
 
     for request in sys.stdin:
         print(json.dumps(repetition(loop, bench, count, request.strip())), flush=True)
-    loop.close()
 
 
 def repetition(loop, bench, count, request):

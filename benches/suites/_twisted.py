@@ -13,12 +13,13 @@ PROBES = {
     "uvloop": "import uvloop, twisted.internet.asyncioreactor",
 }
 
-SERVERS = (
-    *(
-        Contestant(
-            name, ("{python}", "{benches}/servers/twisted_echo.py", "--reactor", name), probe
-        )
+
+def reactors(program: str) -> tuple[Contestant, ...]:
+    """The reactors, running `program` (a path below benches/) with `--reactor NAME`."""
+    return tuple(
+        Contestant(name, ("{python}", f"{{benches}}/{program}", "--reactor", name), probe)
         for name, probe in PROBES.items()
-    ),
-    FLOOR,
-)
+    )
+
+
+SERVERS = (*reactors("servers/twisted_echo.py"), FLOOR)
