@@ -94,6 +94,14 @@ imported! {
     TWISTED_DATA_FAILED = "interloop.twisted.connections", "data_failed";
     TWISTED_READ_ENDED = "interloop.twisted.connections", "read_ended";
     TWISTED_DRAINED = "interloop.twisted.connections", "drained";
+    TWISTED_DELAYED_CALL = "twisted.internet.base", "DelayedCall";
+    TWISTED_CALL_FAILED = "interloop.twisted.timers", "call_failed";
+    /// Where a call was made: for debug mode.
+    TWISTED_CREATOR = "interloop.twisted.timers", "creator";
+    /// `time.time`, unless somebody had replaced it.
+    TWISTED_WALL_CLOCK = "interloop.twisted.timers", "WALL_CLOCK";
+    ALREADY_CALLED = "twisted.internet.error", "AlreadyCalled";
+    ALREADY_CANCELLED = "twisted.internet.error", "AlreadyCancelled";
     TWISTED_LOST = "interloop.twisted.connections", "lost";
     TWISTED_DONE = "interloop.twisted.connections", "done";
     WARN_WRITE = "interloop._loop.native", "warn_write";

@@ -2,6 +2,7 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 /// Whether `object` is the only reference, also counting weak ones, and nobody has put an attribute on it: it can be
 /// made into something else without anybody noticing.
@@ -38,6 +39,19 @@ pub fn generic_setattr(
         return Err(PyErr::fetch(object.py()));
     }
     Ok(())
+}
+
+/// The instance dict of an object that has one. Errors: AttributeError.
+#[inline]
+pub fn instance_dict<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    // SAFETY: a live object and the GIL; answers a new reference, or null with an exception set.
+    let dict = unsafe {
+        Bound::from_owned_ptr_or_err(
+            object.py(),
+            ffi::PyObject_GenericGetDict(object.as_ptr(), std::ptr::null_mut()),
+        )?
+    };
+    Ok(dict.cast_into::<PyDict>()?)
 }
 
 unsafe extern "C" {

@@ -41,6 +41,14 @@ pub struct TimerKey {
     generation: u32,
 }
 
+impl TimerKey {
+    /// The ticket of its scheduling; see [`Timers::ticket`].
+    #[must_use]
+    pub const fn ticket(self) -> u32 {
+        self.generation
+    }
+}
+
 /// What the heap orders. 24 bytes.
 #[derive(Clone, Copy)]
 struct Entry {
@@ -141,7 +149,7 @@ impl<T> Timers<T> {
             *place = slot;
             index
         } else {
-            #[allow(clippy::cast_possible_truncation)] // 2^32 slots would be 160 GiB
+            #[allow(clippy::cast_possible_truncation)] // 2^32 slots would be 200 GiB
             let index = self.slots.len() as u32;
             self.slots.push(slot);
             index
@@ -158,6 +166,13 @@ impl<T> Timers<T> {
         self.drop_stale_leaves();
         self.compact_if_due();
         Some(value)
+    }
+
+    /// A number that no scheduled timer's key has, nor gets for the next four thousand million timers: for what does not
+    /// wait for a time, but shares with timers what tells one scheduling from another.
+    #[allow(clippy::cast_possible_truncation)] // the low half is what is wanted
+    pub const fn ticket(&mut self) -> u32 {
+        self.next_seq() as u32
     }
 
     /// Moves a timer to another deadline, after those already scheduled for that same one. The key stays valid. False

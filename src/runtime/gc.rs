@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::LoopCore;
-use super::state::{Item, Source};
+use super::state::{Item, Source, Timer};
 
 #[pymethods]
 impl LoopCore {
@@ -17,15 +17,18 @@ impl LoopCore {
                 for item in &state.ready {
                     match item {
                         Item::Call(handle) => visit.call(handle)?,
-                        Item::Wake(object, _) => visit.call(object)?,
+                        Item::Wake(object, _) | Item::Timed(object, ..) => visit.call(object)?,
                         Item::Run(..) => {}
                     }
                 }
                 for handle in &state.spare {
                     visit.call(handle)?;
                 }
-                for handle in state.timers.values() {
-                    visit.call(handle)?;
+                for timer in state.timers.values() {
+                    match timer {
+                        Timer::Handle(handle) => visit.call(handle)?,
+                        Timer::Call(object, _) => visit.call(object)?,
+                    }
                 }
                 for (_, source) in state.sources.iter() {
                     match source {

@@ -6,9 +6,10 @@ use pyo3::types::{PyList, PyTuple};
 
 use super::LoopCore;
 use super::handle::{Handle, TimerHandle};
-use super::state::Item;
+use super::state::{Item, Timed, Timer};
 use super::turn;
 use crate::py::{errors, threads};
+use crate::queue::timers::TimerKey;
 
 impl LoopCore {
     /// Debug mode's checks of a callback; the thread's too, but for call_soon_threadsafe.
@@ -36,6 +37,42 @@ impl LoopCore {
         self.state.with(py, |state, _| state.ready.push_back(item));
     }
 
+    /// Runs `call(object)` as soon as possible: with the callbacks of the next turn, behind what is ready; but behind
+    /// timers that are due, too, where there are such. Answers the ticket, and the key if it is a timer.
+    pub fn schedule_now(
+        slf: &Bound<'_, Self>,
+        object: Py<PyAny>,
+        call: Timed,
+    ) -> PyResult<(u32, Option<TimerKey>)> {
+        let py = slf.py();
+        let core = slf.get();
+        let next = core.state.with(py, |state, _| state.timers.peek_deadline());
+        if let Some(deadline) = next {
+            let now = Self::now(slf)?;
+            if deadline <= now {
+                let key = core.schedule_call(py, now, object, call);
+                return Ok((key.ticket(), Some(key)));
+            }
+        }
+        let ticket = core.state.with(py, |state, _| state.timers.ticket());
+        core.push(py, Item::Timed(object, call, ticket));
+        Ok((ticket, None))
+    }
+
+    /// Runs `call(object)` at `when` on the loop's clock.
+    #[inline]
+    pub fn schedule_call(
+        &self,
+        py: Python<'_>,
+        when: f64,
+        object: Py<PyAny>,
+        call: Timed,
+    ) -> TimerKey {
+        self.state.with(py, |state, _| {
+            state.timers.insert(when, Timer::Call(object, call))
+        })
+    }
+
     fn schedule_at<'py>(
         slf: &Bound<'py, Self>,
         when: f64,
@@ -50,12 +87,29 @@ impl LoopCore {
             PyClassInitializer::from(base).add_subclass(TimerHandle::new(when)),
         )?;
         let handle = timer.as_super().clone().unbind();
-        let key = slf
-            .get()
-            .state
-            .with(py, |state, _| state.timers.insert(when, handle));
+        let key = slf.get().state.with(py, |state, _| {
+            state.timers.insert(when, Timer::Handle(handle))
+        });
         timer.get().key.set(Some(key));
         Ok(timer)
+    }
+
+    /// What other hosts have scheduled, with the ticket of each: first what is ready to run, then what waits for its
+    /// time, soonest first. A snapshot.
+    pub fn timed_calls(&self, py: Python<'_>) -> Vec<(Py<PyAny>, u32)> {
+        self.state.with(py, |state, refs| {
+            let ready = state.ready.iter().filter_map(|item| match item {
+                Item::Timed(object, _, ticket) => Some((refs.clone(object), *ticket)),
+                _ => None,
+            });
+            let waiting = state.timers.iter_sorted();
+            ready
+                .chain(waiting.filter_map(|(key, _, timer)| match timer {
+                    Timer::Call(object, _) => Some((refs.clone(object), key.ticket())),
+                    Timer::Handle(_) => None,
+                }))
+                .collect()
+        })
     }
 }
 
@@ -156,19 +210,7 @@ impl LoopCore {
         Self::schedule_at(slf, when, callback, args, context)
     }
 
-    /// Whether the next timer is due, and only waits for its place in a turn.
-    fn _is_timer_due(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        let next = slf
-            .get()
-            .state
-            .with(slf.py(), |state, _| state.timers.peek_deadline());
-        Ok(match next {
-            Some(deadline) => deadline <= Self::now(slf)?,
-            None => false,
-        })
-    }
-
-    /// The timers that wait, soonest first: a snapshot.
+    /// The timers that wait, soonest first: a snapshot. Other hosts' calls are not handles and are left out.
     #[getter]
     fn _scheduled<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
@@ -176,7 +218,10 @@ impl LoopCore {
             state
                 .timers
                 .iter_sorted()
-                .map(|(_, _, handle)| refs.clone(handle))
+                .filter_map(|(_, _, timer)| match timer {
+                    Timer::Handle(handle) => Some(refs.clone(handle)),
+                    Timer::Call(..) => None,
+                })
                 .collect()
         });
         PyList::new(py, handles)
@@ -196,7 +241,7 @@ impl LoopCore {
                 .iter()
                 .filter_map(|item| match item {
                     Item::Call(handle) => Some(refs.clone(handle)),
-                    Item::Run(..) | Item::Wake(..) => None,
+                    Item::Run(..) | Item::Wake(..) | Item::Timed(..) => None,
                 })
                 .collect()
         });

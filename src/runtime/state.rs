@@ -21,9 +21,21 @@ const SPARE_HANDLES: usize = 1024;
 /// it (SystemExit, KeyboardInterrupt) is answered, everything else the callee reports.
 pub type Entry = for<'py> fn(&Bound<'py, LoopCore>, Key) -> PyResult<()>;
 
+/// A function that makes a call of another host than asyncio, which is one object with its time and its arguments. The
+/// ticket tells which scheduling of it this is: one that was put off or cancelled in the meantime is not its last.
+/// Errors: as [`Entry`].
+pub type Timed = for<'py> fn(&Bound<'py, LoopCore>, &Bound<'py, PyAny>, u32) -> PyResult<()>;
+
+/// What waits for its time.
+pub enum Timer {
+    Handle(Py<Handle>),
+    Call(Py<PyAny>, Timed),
+}
+
 /// One thing to run, in asyncio's order.
 pub enum Item {
     Call(Py<Handle>),
+    Timed(Py<PyAny>, Timed, u32),
     Run(Key, Entry),
     /// An operation whose task is to go on.
     Wake(Py<PyAny>, Wake),
@@ -82,7 +94,7 @@ pub struct Kernel {
 /// The loop's state, reached only through its cell.
 pub struct LoopState {
     pub ready: VecDeque<Item>,
-    pub timers: Timers<Py<Handle>>,
+    pub timers: Timers<Timer>,
     pub sources: Table<Source>,
     /// The newest source of each descriptor number. A number can be reused while an old source is
     /// still in the table, so the key decides.

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use super::LoopCore;
 use super::handle::Handle;
 use super::park;
-use super::state::{Item, Source};
+use super::state::{Item, Source, Timer};
 use super::watch::Waiter;
 use crate::poll::Poller;
 use crate::py::{errors, names, threads};
@@ -212,8 +212,11 @@ fn take_due(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     }
     let end = LoopCore::now(slf)? + RESOLUTION;
     core.state.with(py, |state, _| {
-        while let Some((_, _, handle)) = state.timers.pop_due(end) {
-            state.ready.push_back(Item::Call(handle));
+        while let Some((key, _, timer)) = state.timers.pop_due(end) {
+            state.ready.push_back(match timer {
+                Timer::Handle(handle) => Item::Call(handle),
+                Timer::Call(object, call) => Item::Timed(object, call, key.ticket()),
+            });
         }
     });
     Ok(())
@@ -236,6 +239,7 @@ fn run_ready(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
                 Item::Call(handle) => Handle::run_last(core, handle.into_bound(py))?,
                 Item::Run(key, entry) => entry(slf, key)?,
                 Item::Wake(object, wake) => wake(slf, &object.into_bound(py))?,
+                Item::Timed(object, call, ticket) => call(slf, &object.into_bound(py), ticket)?,
             }
         }
     }
@@ -260,6 +264,7 @@ fn run_timed(slf: &Bound<'_, LoopCore>, item: Item) -> PyResult<()> {
             (result, Some(handle.into_any()))
         }
         Item::Wake(object, wake) => (wake(slf, object.bind(py)), Some(object)),
+        Item::Timed(object, call, ticket) => (call(slf, object.bind(py), ticket), Some(object)),
         Item::Run(key, entry) => {
             let face = core
                 .state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import gc
+import threading
 import time
 import weakref
 
@@ -15,6 +16,7 @@ from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import formatEvent
 
+import interloop
 from interloop.twisted import Reactor
 
 
@@ -328,23 +330,153 @@ def test_a_call_runs_in_the_context_it_was_scheduled_in(ours):
 
 
 def test_the_loops_heap_is_the_only_one(ours):
+    # One order for both hosts' timers, whoever asked for them first.
     loop = ours._asyncioEventloop
-    foreign = loop.call_later(60, lambda: None)
-    call = ours.callLater(30, lambda: None)
-    (handle,) = [timer for timer in loop._scheduled if timer is not foreign]
+    made = []
+    call = ours.callLater(0.01, made.append, "twisted")
+    loop.call_at(call._due() + 1e-6, made.append, "asyncio, later")
+    loop.call_at(call._due(), made.append, "asyncio, at the same time")
+    loop.call_at(call._due() - 1e-6, made.append, "asyncio, sooner")
     assert not ours._pendingTimedCalls
     assert not ours._newTimedCalls
     assert ours.getDelayedCalls() == [call]
-    call.reset(90)
-    # The handle moved; it was not replaced.
-    assert loop._scheduled == [foreign, handle]
-    call.cancel()
-    assert loop._scheduled == [foreign]
+    # Asyncio's list of its handles has no others in it.
+    assert len(loop._scheduled) == 3
+    loop.call_at(call._due() + 0.01, ours.stop)
+    run(ours)
+    assert made == ["asyncio, sooner", "twisted", "asyncio, at the same time", "asyncio, later"]
 
 
 def test_deadlines_are_the_loops_own(ours):
     loop = ours._asyncioEventloop
     ours.seconds = lambda: 0.0
     before = loop.time()
-    ours.callLater(30, lambda: None)
-    assert before + 30 <= loop._scheduled[0].when() <= loop.time() + 30
+    call = ours.callLater(30, lambda: None)
+    assert before + 30 <= call._due() <= loop.time() + 30
+    assert call.getTime() == 30.0
+
+
+def test_attributes(reactor):
+    def function():
+        pass
+
+    call = reactor.callLater(60, function, 1, 2, three=3)
+    assert (call.func, call.args, call.kw) == (function, (1, 2), {"three": 3})
+    assert (call.called, call.cancelled, call.delayed_time) == (0, 0, 0.0)
+    assert (call.debug, call.creator) == (False, None)
+    assert call.time == call.getTime()
+    assert reactor.callLater(60, function).kw == {}
+    call.note = "the program's own"
+    assert vars(call)["note"] == call.note
+    assert weakref.ref(call)() is call
+    call.cancel()
+    assert (call.called, call.cancelled) == (0, 1)
+    for name in "func", "args", "kw":
+        assert not hasattr(call, name)
+    assert "cancelled=1" in repr(call)
+    assert "function" not in repr(call)
+
+
+def test_what_was_changed_is_what_is_called(reactor):
+    made = []
+    call = reactor.callLater(0, made.append)
+    call.func = lambda *args, **kw: made.append((args, kw))
+    call.args, call.kw = (1,), {"two": 2}
+    turns(reactor)
+    assert made == [((1,), {"two": 2})]
+    assert (call.called, call.func is None) == (1, False)
+
+
+def test_comparison_is_by_time_without_the_delay(reactor):
+    one, other = reactor.callLater(60, print), reactor.callLater(120, print)
+    assert one < other
+    assert one <= other
+    assert not other < one
+    assert not other <= one
+    one.reset(180)
+    assert one < other
+    assert one != other
+    assert len({one, other, one}) == 2
+    with pytest.raises((TypeError, AttributeError)):
+        _ = one < 1
+
+
+def test_names_of_parameters(reactor):
+    made = []
+    reactor.callLater(delay=0, callable=lambda: made.append("by name"))
+    reactor.callLater(0, lambda **kw: made.append(kw), reactor=1, seconds=2)
+    call = reactor.callLater(60, made.append, 3)
+    call.reset(secondsFromNow=3600)
+    call.delay(secondsLater=-3600)
+    turns(reactor)
+    assert made == ["by name", {"reactor": 1, "seconds": 2}, 3]
+
+
+@pytest.mark.parametrize("delay", ["1", None, float("nan")])
+def test_a_delay_must_be_a_number(reactor, delay):
+    with pytest.raises((TypeError, AssertionError)):
+        reactor.callLater(delay, print)
+    assert reactor.getDelayedCalls() == []
+
+
+def test_debug_keeps_what_a_cancelled_call_was(reactor, monkeypatch):
+    monkeypatch.setattr(DelayedCall, "debug", True)
+    call = reactor.callLater(60, print, "argument")
+    call.cancel()
+    assert "print('argument')" in repr(call)
+    assert "traceback at creation" in repr(call)
+
+
+def test_a_call_taken_over_while_it_is_ready_is_made_once(ours):
+    made = []
+    calls = [ours.callLater(0, made.append, number) for number in range(3)]
+    calls[1].reset(0)
+    old, new = ours._asyncioEventloop, interloop.new_event_loop()
+    ours._asyncioEventloop = new
+    ours._take_timers(old)
+    assert ours.getDelayedCalls() == [calls[0], calls[2], calls[1]]
+    for loop in old, new:
+        loop._turn(0)
+    assert made == [0, 2, 1]
+    ours._asyncioEventloop = old
+    new.close()
+
+
+def test_a_clock_that_fails_is_logged_and_the_call_is_made(ours, twisted_log):
+    made = []
+    clock = ours.seconds
+    ours.seconds = lambda: clock() if not broken else 1 / 0
+    broken = False
+    ours.callLater(0, made.append, 1)
+    broken = True
+    turns(ours)
+    assert made == [1]
+    twisted_log.take(ZeroDivisionError)
+
+
+def test_a_thread_is_told_in_debug_mode(ours):
+    ours._asyncioEventloop.set_debug(True)
+    refused = []
+
+    def work():
+        with pytest.raises(RuntimeError, match="Non-thread-safe operation"):
+            ours.callLater(0, print)
+        refused.append(True)
+        ours.callFromThread(ours.stop)
+
+    thread = threading.Thread(target=work)
+    ours.callWhenRunning(thread.start)
+    run(ours)
+    thread.join()
+    assert refused == [True]
+
+
+def test_a_closed_loop_takes_no_calls():
+    loop = interloop.new_event_loop()
+    reactor = Reactor(loop)
+    loop.close()
+    reactor._asyncioEventloop = loop
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        reactor.callLater(1, print)
+    del reactor._asyncioEventloop
+    reactor._life.leave()

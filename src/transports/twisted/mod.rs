@@ -1,13 +1,22 @@
 //! Twisted's face of the stream core. `interloop.twisted.connections` makes Twisted's own transports of it.
 
 mod attributes;
+mod call_later;
 mod connection;
+mod delayed_attributes;
+mod delayed_call;
 mod log_context;
 mod sink;
 
 use pyo3::prelude::*;
 
+use crate::py::objects;
+
 /// Adds Twisted's classes to the extension module. Importing them does not import Twisted.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<connection::TwistedConnection>()
+    module.add_class::<connection::TwistedConnection>()?;
+    module.add_class::<delayed_call::DelayedCall>()?;
+    module.add_function(wrap_pyfunction!(call_later::delayed_calls, module)?)?;
+    let call_later = wrap_pyfunction!(call_later::call_later, module)?;
+    module.add("call_later", objects::as_method(call_later.as_any())?)
 }
