@@ -301,6 +301,48 @@ def test_children_of_asyncio_and_of_twisted_side_by_side(told):
     )
 
 
+def test_200_children_of_each_side_by_side(told):
+    assert told(
+        "interloop",
+        """
+        import asyncio, interloop
+        from twisted.internet import protocol
+
+        class Ended(protocol.ProcessProtocol):
+            def __init__(self):
+                self.ended = asyncio.get_running_loop().create_future()
+                self.out = b""
+
+            def outReceived(self, data):
+                self.out += data
+
+            def processEnded(self, reason):
+                self.ended.set_result((self.out, reason.value.exitCode))
+
+        def command(number):
+            return "/bin/sh", "-c", f"echo {number}; exit {number}"
+
+        async def asyncios(number):
+            child = await asyncio.create_subprocess_exec(*command(number), stdout=asyncio.subprocess.PIPE)
+            return (await child.communicate())[0], child.returncode
+
+        async def twisteds(number):
+            ended = Ended()
+            reactor.spawnProcess(ended, "/bin/sh", command(number))
+            return await ended.ended
+
+        async def main():
+            for batch in range(0, 200, 20):
+                numbers = range(batch, batch + 20)
+                results = await asyncio.gather(*(f(number) for number in numbers for f in (asyncios, twisteds)))
+                assert results == [(b"%d\\n" % number, number) for number in numbers for _ in range(2)], results
+            print("all of them", reactor.getReaders(), reactor.getWriters())
+
+        interloop.run(main())
+        """,
+    ) == ["all of them [] []"]
+
+
 @pytest.mark.parametrize("by", ["loop", "signal"])
 def test_children_are_reaped_though_somebody_else_has_sigchld(told, by):
     # As Tornado's Subprocess has it, by loop.add_signal_handler.

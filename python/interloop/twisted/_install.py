@@ -36,7 +36,7 @@ def install(eventloop: Loop | None = None) -> Reactor:
         installReactor(reactor)  # type: ignore[no-untyped-call]
         if asyncio._get_running_loop() is None:
             asyncio.set_event_loop(reactor._asyncioEventloop)
-        atexit.register(reactor._life.close_home)
+        atexit.register(reactor._life.end_home)
     elif not isinstance(installed, Reactor):
         raise ReactorAlreadyInstalledError(
             f"{who_installed(installed)}; call interloop.twisted.install() before anything imports "
@@ -67,5 +67,5 @@ def uninstall() -> None:
     del sys.modules[_NAME]
     if getattr(twisted.internet, "reactor", None) is reactor:
         del twisted.internet.reactor
-    atexit.unregister(reactor._life.close_home)
+    atexit.unregister(reactor._life.end_home)
     reactor._life.leave()

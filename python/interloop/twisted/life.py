@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Awaitable
+from asyncio import AbstractEventLoop, runners
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from interloop import Loop, new_event_loop
@@ -23,9 +24,10 @@ from interloop._loop import lifecycle
 from interloop.twisted.children import HAS_PIDFDS
 from interloop.twisted.signals import Signals
 
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+# asyncio.run()'s own, which reports what tasks raise in answer.
+cancel_all_tasks: Callable[[AbstractEventLoop], None] = runners._cancel_all_tasks  # type: ignore[attr-defined]
 
+if TYPE_CHECKING:
     from interloop.twisted.reactor import Reactor
 
 
@@ -54,6 +56,7 @@ class Life:
         self._fired = False
         # Waited for in shutdown_asyncgens().
         self._end: asyncio.Future[None] | None = None
+        self._await_shutdown()
         lifecycle.observe(self)
 
     def follow(self) -> None:
@@ -73,13 +76,14 @@ class Life:
         for reader in tuple(reactor._internalReaders):
             reactor._removeInternalReader(reader)
             reader.connectionLost(None)
-        self.close_home()
+        self.end_home()
 
     def run(self, takes_signals: bool) -> None:
         """Run the loop until the reactor has stopped or crashed, whatever else may stop it."""
         reactor = self._reactor
         self._owns, self._takes_signals = True, takes_signals
         self._over = None
+        reactor._exitSignal = None
         try:
             reactor._asyncioEventloop.run_forever()
         finally:
@@ -176,6 +180,26 @@ class Life:
         if self._home is not None and not self._home.is_running():
             self._home.close()
 
+    def end_home(self) -> None:
+        """As `close_home`, in the way of `asyncio.run`: tasks are cancelled and end first. Where that cannot be, in
+        another thread or beside a loop that runs, it is only closed."""
+        loop = self._home
+        if (
+            loop is not None
+            and not loop.is_running()
+            and threading.get_ident() == self._thread
+            and asyncio._get_running_loop() is None
+        ):
+            # The loop runs once more, and the reactor does not.
+            self._over = weakref.ref(loop)
+            try:
+                cancel_all_tasks(loop)
+                loop.run_until_complete(loop.shutdown_asyncgens())
+            finally:
+                self.close_home()
+        else:
+            self.close_home()
+
     def _in_charge(self) -> bool:
         return vars(self._reactor).get("_life") is self
 
@@ -201,10 +225,17 @@ class Life:
         if not reactor._justStopped:
             return
         reactor._justStopped = False
+        reactor.fireSystemEvent("shutdown")
+
+    def _await_shutdown(self) -> None:
+        """Learn of the shutdown triggers' being called, by whomever: `fireSystemEvent` is for everybody."""
+        self._fired = False
+        self._reactor.addSystemEventTrigger("during", "shutdown", self._shutdown_fired)
+
+    def _shutdown_fired(self) -> None:
         self._fired = True
         if not self._owns:
-            reactor.addSystemEventTrigger("after", "shutdown", self._rearm)
-        reactor.fireSystemEvent("shutdown")
+            self._reactor.addSystemEventTrigger("after", "shutdown", self._rearm)
 
     def _rearm(self) -> None:
         """Make the reactor that has stopped one that can be started."""
@@ -212,7 +243,7 @@ class Life:
         reactor._startedBefore = False
         reactor._justStopped = False
         if self._fired:
-            self._fired = False
             # In __init__'s order; crash() has put back the one for startup.
             reactor.addSystemEventTrigger("during", "shutdown", reactor.crash)
             reactor.addSystemEventTrigger("during", "shutdown", reactor.disconnectAll)
+            self._await_shutdown()
