@@ -6,8 +6,15 @@ import ast
 import pathlib
 import re
 
+import pytest
+
 BEHAVIOUR = pathlib.Path(__file__).resolve().parents[1] / "behaviour"
-ROW = re.compile(r"^\| (\d+) \| .+ \| (.+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| (\d+|[A-Z]) \| .+ \| (.+) \|$", re.MULTILINE)
+# A part's heading, where its tests are, and its points.
+PARTS = {
+    "Asyncio": ("asyncio/test_aio_", [str(number) for number in range(1, 40)]),
+    "Twisted": ("twisted/test_twisted_", ["18", "19", "20", "37", "40", "41", "42", "43"]),
+}
 
 
 def functions_in(path: pathlib.Path) -> set[str]:
@@ -20,10 +27,10 @@ def functions_in(path: pathlib.Path) -> set[str]:
     }
 
 
-def missing(named: str) -> str | None:
+def missing(named: str, where: str = "asyncio/test_aio_") -> str | None:
     """What is wrong with a name such as `run:close`, or `run` for a whole file."""
     file, _, test = named.partition(":")
-    path = BEHAVIOUR / "asyncio" / f"test_aio_{file}.py"
+    path = BEHAVIOUR / f"{where}{file}.py"
     if not path.exists():
         return f"{named}: no file {path.name}"
     found = functions_in(path)
@@ -32,17 +39,28 @@ def missing(named: str) -> str | None:
     return None
 
 
-def points() -> dict[int, list[str]]:
+def points(part: str) -> dict[str, list[str]]:
     text = (BEHAVIOUR / "POINTS.md").read_text()
-    return {int(number): tests.split(", ") for number, tests in ROW.findall(text)}
+    (text,) = re.findall(rf"^# {part}$(.*?)(?=^# |\Z)", text, re.MULTILINE | re.DOTALL)
+    rows = ROW.findall(text)
+    found = {name: tests.split(", ") for name, tests in rows}
+    assert len(found) == len(rows)
+    return found
 
 
-def test_all_points_have_tests():
-    assert sorted(points()) == list(range(1, 40))
+@pytest.mark.parametrize("part", PARTS)
+def test_all_points_have_tests(part):
+    _, wanted = PARTS[part]
+    found = points(part)
+    assert [name for name in found if name.isdecimal()] == wanted
+    letters = [name for name in found if not name.isdecimal()]
+    assert letters == [chr(ord("A") + index) for index in range(len(letters))]
 
 
-def test_the_tests_are_there():
-    wrong = [missing(named) for tests in points().values() for named in tests]
+@pytest.mark.parametrize("part", PARTS)
+def test_the_tests_are_there(part):
+    where, _ = PARTS[part]
+    wrong = [missing(named, where) for tests in points(part).values() for named in tests]
     assert [each for each in wrong if each is not None] == []
 
 

@@ -27,6 +27,7 @@ from twisted.internet.interfaces import (
     IReactorUNIX,
 )
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.selectreactor import SelectReactor
 
 from interloop.twisted import Reactor
 
@@ -105,6 +106,47 @@ def test_a_reactor_can_lend_its_dict_and_class_to_another(ours, sockets):
     assert ours.getDelayedCalls() == [call]
     assert lent.getDelayedCalls() == []
     lent._life.leave()
+
+
+def test_a_reactor_of_another_class_can_become_it_for_a_while(ours):
+    # ReactorBuilder again: the installed reactor, whichever it is, with dict and class of the one under test.
+    installed = SelectReactor()
+    own = installed.__dict__, installed.__class__
+    installed.__dict__, installed.__class__ = ours.__dict__, ours.__class__
+    try:
+        made = []
+        installed.callLater(0, made.append, "timer")
+        installed.callFromThread(made.append, "thread call")
+        ours.callLater(0, ours.callLater, 0, installed.stop)
+        run(ours)
+        assert sorted(made) == ["thread call", "timer"]
+        assert not installed.running
+        installed.callLater(0, installed.stop)
+        run(installed)
+    finally:
+        installed.__dict__, installed.__class__ = own
+        for reader in tuple(installed._internalReaders):
+            installed._removeInternalReader(reader)
+            reader.connectionLost(None)
+
+
+def test_who_names_the_reactor_by_its_class(program):
+    # Scrapy's TWISTED_REACTOR: the name is looked up, install() beside it called, and the class compared.
+    assert program(
+        None,
+        """
+        from importlib import import_module
+        import interloop
+        from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+
+        module, name = "interloop.twisted.Reactor".rsplit(".", 1)
+        cls = getattr(import_module(module), name)
+        print(issubclass(cls, AsyncioSelectorReactor))
+        import_module(module).install()
+        from twisted.internet import reactor
+        print(reactor.__class__ == cls, isinstance(reactor._asyncioEventloop, interloop.Loop))
+        """,
+    ) == ["True", "True True"]
 
 
 def test_many_can_be_built(new_reactor):
