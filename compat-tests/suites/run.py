@@ -1,6 +1,6 @@
 """Runs another project's own test suite on ours and on the stock implementation, and compares test by test.
 
-    python compat-tests/suites/run.py [twisted] [tornado] [cpython] [anyio] [aiohttp] [--module NAME ...] [--json [FILE]]
+    python compat-tests/suites/run.py [SUITE ...] [--module NAME ...] [--json [FILE]]
 
 Ends with 0 if nothing fails (or is skipped) on ours that passes on the base, but for what suites/expected/ lists, and
 with 1 otherwise. Runs as an ordinary user, also if started as root, in a folder of its own that is gone afterwards.
@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from suitekit import compare, expected, ordinary_user, placing, plans, report
 from suitekit.outcomes import CRASHED, GOOD, Record, add
@@ -100,9 +100,7 @@ def merged(outcomes: list[Outcome]) -> Outcome:
 class Run:
     """One suite on two contestants."""
 
-    def __init__(
-        self, plan: ModuleType, options: argparse.Namespace, supervisor: Supervisor
-    ) -> None:
+    def __init__(self, plan: Any, options: argparse.Namespace, supervisor: Supervisor) -> None:
         self.plan = plan
         self.options = options
         self.supervisor = supervisor
@@ -148,19 +146,20 @@ class Run:
         return compare.compare(ours, base, {**base_own, **own}, entries, whole)
 
     def placed(self, outcomes: dict[str, Outcome], listed: dict[str, str]) -> placing.Placing:
-        """Whether ours were the loops that ours ran on."""
-        if not self.plan.PLACED or self.ours == self.base:
+        """Whether ours were the loops, or the connections, that ours ran on."""
+        if self.plan.PLACED is None or self.ours == self.base:
             return placing.Placing()
         whole = not self.options.module and not self.options.test
         ours, _ = self.named(self.ours, outcomes[self.ours].records)
         base, _ = self.named(self.base, outcomes[self.base].records)
-        return placing.judge(ours, base, listed, whole)
+        return placing.judge(ours, base, listed, whole, self.plan.PLACED)
 
     def again(self, outcomes: dict[str, Outcome], found: compare.Comparison) -> None:
         """Run the modules of what failed on ours alone once more: chance (a loaded machine) is told from cause.
 
-        Only a test that then passes every time is moved to the unsteady ones, which are reported too. Whole modules,
-        since a test may fail by what an earlier one left behind. A process that died did not die by chance.
+        Only a test that then passes every time is moved to the unsteady ones, which are reported too. First its whole
+        module, then all that one process ran the first time: a test may fail by what an earlier one left behind. A
+        process that died did not die by chance.
         """
         suspects = {
             difference.test: difference
@@ -172,14 +171,25 @@ class Run:
         if not modules or not self.options.again or len(suspects) > MOST_AGAIN:
             return
         steady = set(suspects)
-        for _ in range(self.options.again):
-            more = self.on((self.ours,), modules, {self.ours: []})
+        for selected in [modules] * self.options.again + [self.company(modules)]:
+            more = self.on((self.ours,), selected, {self.ours: []})
             records, _ = self.named(self.ours, more[self.ours].records)
             steady = {test for test in steady if test in records and records[test].outcome in GOOD}
             if not steady:
                 return
         found.unsteady = [suspects[test] for test in sorted(steady)]
         found.regressions = [each for each in found.regressions if each.test not in steady]
+
+    def company(self, modules: list[str]) -> list[str]:
+        """Everything that ran in the same processes as ``modules``."""
+        return [
+            name
+            for batch in self.plan.batches(self.modules)
+            if any(
+                each == name or each.startswith(f"{name}.") for name in batch for each in modules
+            )
+            for name in batch
+        ]
 
 
 def run_suite(name: str, options: argparse.Namespace) -> report.Summary:

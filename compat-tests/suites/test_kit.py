@@ -274,14 +274,74 @@ def test_groups_of_tests():
 def test_the_source_distributions_are_those_of_what_is_tested():
     wanted = (RUN.parent / "requirements.txt").read_text()
     wanted += (RUN.parent.parent / "requirements.txt").read_text()
-    for name in ("anyio", "aiohttp"):
+    for name in ("anyio", "aiohttp", "scrapy"):
         version, line = sdists.pin(name)
-        assert f"{name}=={version}" in wanted.splitlines()
+        assert f"{name}=={version}" in wanted.lower().splitlines()
+        assert sdists.required(name) == version
         assert line.startswith(f"{name}=={version} --hash=sha256:")
     with pytest.raises(SystemExit, match="no line for"):
         sdists.pin("no-such-suite")
+    with pytest.raises(SystemExit, match="no line for"):
+        sdists.required("no-such-suite")
     with pytest.raises(SystemExit, match="pip install"):
         sdists.installed("pytest", "0.0")
+
+
+def test_connections_are_counted_by_what_they_are():
+    words = placing.CONNECTIONS
+    stock = Record(PASSED, loops={"stock": 1})
+    for mine, problem in (
+        (Record(PASSED, loops={"placed": 2, "stock": 1}), None),
+        (stock, "not listed apart, but runs on Twisted's own transports: C (C.test)"),
+        (Record(PASSED), "made a connection on the base and none on ours: C.test"),
+    ):
+        found = placing.judge({"C.test": mine}, {"C.test": stock}, {}, True, words)
+        assert found.problems == ([] if problem is None else [problem])
+
+
+CONNECT = """
+from suitekit import reactors
+print(reactors.install({kind!r}))
+from twisted.internet import protocol, reactor
+
+class Ends(protocol.Protocol):
+    def connectionLost(self, reason):
+        reactor.stop()
+
+server = protocol.Factory.forProtocol(Ends)
+port = reactor.listenTCP(0, server, interface="127.0.0.1")
+client = protocol.ClientFactory.forProtocol(protocol.Protocol)
+connector = reactor.connectTCP("127.0.0.1", port.getHost().port, client)
+# An attempt is no connection yet.
+assert reactors.CONNECTIONS_MADE == dict(placed=0, stock=0)
+client.buildProtocol = lambda address: Leaves()
+
+class Leaves(protocol.Protocol):
+    def connectionMade(self):
+        self.transport.loseConnection()
+
+reactor.run()
+print(reactors.CONNECTIONS_MADE)
+"""
+
+
+@pytest.mark.parametrize(("kind", "made"), [("interloop", "placed"), ("epoll", "stock")])
+def test_whose_connections_are_made(kind, made):
+    source = CONNECT.format(kind=kind)
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, cwd=RUN.parent, check=True
+    )
+    assert done.stdout.splitlines()[-1] == str({"placed": 0, "stock": 0} | {made: 2})
+
+
+def test_processes_of_twisteds_suite():
+    modules = on_twisted.modules()
+    assert {"twisted.test", "twisted.internet.test", "twisted.trial._dist.test"} <= set(modules)
+    assert "twisted.plugins" not in modules
+    batches = on_twisted.batches(modules)
+    assert sorted(name for batch in batches for name in batch) == modules
+    assert ["twisted.trial._dist.test", "twisted.trial.test"] in batches
+    assert on_twisted.batches(["twisted.web.test.test_http"]) == [["twisted.web.test.test_http"]]
 
 
 def test_reactor_parametrized_names():

@@ -1,7 +1,7 @@
 """Others' own suites, one test each: nothing fails on ours that passes on the stock implementation.
 
 Each is also a command, for one module or one test: ``python compat-tests/suites/run.py twisted --module ...``. Those of
-anyio and aiohttp take too long for every day, and need more to be installed: ``make suites`` runs all.
+libraries take too long for every day, and need more to be installed, as does the rest of Twisted's: ``make suites`` runs all.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from suitekit.plans import on_twisted
 
 RUN = Path(__file__).parent / "run.py"
 
@@ -19,9 +20,12 @@ LIMIT = 900
 
 
 @pytest.mark.timeout(LIMIT + 120)
-@pytest.mark.parametrize("suite", ["twisted", "tornado", "cpython"])
-def test_suite(suite):
+@pytest.mark.parametrize(
+    ("suite", "modules"), [("twisted", on_twisted.EVERY_DAY), ("tornado", ()), ("cpython", ())]
+)
+def test_suite(suite, modules):
     command = [sys.executable, str(RUN), suite, f"--limit={LIMIT}", "--tracebacks"]
+    command += [f"--module={name}" for name in modules]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -13,6 +13,10 @@ from suitekit.jobs import Job
 from suitekit.journal import Journal, Recorder
 from suitekit.outcomes import ERRORED, EXPECTED_FAILURE, FAILED, PASSED, SKIPPED
 
+# pytest loads every plugin that is installed. These change tests that know nothing of them: pytest-twisted installs a
+# reactor, pytest-asyncio runs coroutines, rerunfailures runs what failed again.
+FOR_SOME = ("asyncio", "twisted", "rerunfailures")
+
 
 class Named:
     """A test as the recorder knows them."""
@@ -83,8 +87,12 @@ def run(
     options: list[str],
     *plugins: object,
     wanted: Callable[[pytest.Item], bool] = lambda item: True,
+    needs: tuple[str, ...] = (),
 ) -> None:
-    """Run the job's files, which are below ``folder``, with pytest. Ends by SystemExit, as it does."""
+    """Run the job's files, which are below ``folder``, with pytest. Ends by SystemExit, as it does.
+
+    ``needs``: which of ``FOR_SOME`` the suite is written for.
+    """
     # The folder is shared, and may not be ours to write to.
     sys.dont_write_bytecode = True
     recorder = Recorder(journal, job.modules, loops)
@@ -92,5 +100,8 @@ def run(
     # Short: paths of Unix sockets have 107 bytes.
     base = Path(job.journal).parent / "tmp" / "t"
     arguments = [f"--rootdir={folder}", f"--basetemp={base}", "-p", "no:cacheprovider", *options]
+    for name in FOR_SOME:
+        if name not in needs:
+            arguments += ["-p", f"no:{name}"]
     files = [str(folder / module) for module in job.modules]
     sys.exit(int(pytest.main([*arguments, *files], plugins=[reports, *plugins])))

@@ -1,4 +1,4 @@
-"""Whether a suite's tests ran on the contestant's loop: what the loops that each test made tell."""
+"""Whether a suite's tests ran on what is the contestant's: what the loops, or connections, that each test made tell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ from suitekit.outcomes import SKIPPED, Record
 MOST_NAMED = 5
 
 
+@dataclass(frozen=True)
+class Words:
+    """What is counted, and whose its classes are if not the contestant's."""
+
+    thing: str
+    classes: str
+
+
+LOOPS = Words("loop", "asyncio's own classes")
+CONNECTIONS = Words("connection", "Twisted's own transports")
+
+
 @dataclass
 class Placing:
-    """Where the tests of a suite ran whose loops are replaced."""
+    """Where the tests of a suite ran whose loops, or connections, are replaced."""
 
-    # Tests that made only loops of asyncio's own abstract classes, or of their own classes derived from these, by group.
+    # Tests that made only loops of asyncio's own abstract classes, or of their own classes derived from these, by group;
+    # likewise connections.
     apart: dict[str, list[str]] = field(default_factory=dict)
     # Why, for the groups that are listed.
     reasons: dict[str, str] = field(default_factory=dict)
@@ -35,9 +48,13 @@ def _named(tests: list[str]) -> str:
 
 
 def judge(
-    ours: dict[str, Record], base: dict[str, Record], listed: dict[str, str], whole: bool
+    ours: dict[str, Record],
+    base: dict[str, Record],
+    listed: dict[str, str],
+    whole: bool,
+    words: Words = LOOPS,
 ) -> Placing:
-    """``listed``: the groups whose tests name asyncio's own classes, with reasons. ``whole``: all of the suite ran."""
+    """``listed``: the groups whose tests name stock's own classes, with reasons. ``whole``: all of the suite ran."""
     apart: dict[str, list[str]] = collections.defaultdict(list)
     missed = []
     without = []
@@ -54,14 +71,14 @@ def judge(
     if missed:
         found.problems.append(f"made stock's Unix loop beside ours: {_named(missed)}")
     if without:
-        found.problems.append(f"made a loop on the base and none on ours: {_named(without)}")
+        found.problems.append(
+            f"made a {words.thing} on the base and none on ours: {_named(without)}"
+        )
     for name in sorted(set(apart) - set(listed)):
         found.problems.append(
-            f"not listed apart, but runs on asyncio's own classes: {name} ({_named(apart[name])})"
+            f"not listed apart, but runs on {words.classes}: {name} ({_named(apart[name])})"
         )
     for name in sorted(set(listed) - set(apart)):
         if whole or any(group_of(test) == name for test in ours):
-            found.problems.append(
-                f"listed apart, but does not run on asyncio's own classes: {name}"
-            )
+            found.problems.append(f"listed apart, but does not run on {words.classes}: {name}")
     return found

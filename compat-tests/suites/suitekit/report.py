@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from suitekit.compare import Comparison, Difference
 from suitekit.outcomes import BAD, ERRORED, GOOD, NOT_RUN, ORDER, SKIPPED
-from suitekit.placing import Placing
+from suitekit.placing import LOOPS, Placing, Words
 from suitekit.supervisor import Outcome
 
 # More tests that were not run than these are only counted.
@@ -41,16 +41,16 @@ def counts(outcome: Outcome) -> dict[str, int]:
     return {name: counted[name] for name in ORDER if counted[name]}
 
 
-def on_loops(outcome: Outcome) -> dict[str, int]:
-    """How many tests made a loop of the contestant's, only ones of stock's own classes, or none."""
+def on_loops(outcome: Outcome, words: Words) -> dict[str, int]:
+    """How many tests made a loop (or connection) of the contestant's, only ones of stock's own classes, or none."""
     kinds: collections.Counter[str] = collections.Counter()
     for record in outcome.records.values():
         if record.loops.get("placed"):
-            kinds["on the contestant's loop"] += 1
+            kinds[f"on the contestant's {words.thing}"] += 1
         elif record.loops.get("stock"):
-            kinds["only on asyncio's own classes"] += 1
+            kinds[f"only on {words.classes}"] += 1
         else:
-            kinds["without a loop"] += 1
+            kinds[f"without a {words.thing}"] += 1
     return dict(kinds)
 
 
@@ -94,7 +94,7 @@ class Summary:
                 name: {
                     "seconds": round(outcome.seconds, 1),
                     "counts": counts(outcome),
-                    "loops": on_loops(outcome),
+                    "loops": on_loops(outcome, self.run.plan.PLACED or LOOPS),
                     "info": outcome.infos,
                     "exit_codes": outcome.codes,
                     "troubles": outcome.troubles,
@@ -184,13 +184,14 @@ class Printer:
 
 def text(summary: Summary, printer: Printer) -> None:
     run, found = summary.run, summary.found
+    words = run.plan.PLACED or LOOPS
     shown = ", ".join(f"{name} {version}" for name, version in versions().items())
     printer.line(f"{run.plan.NAME}: {run.ours} against {run.base} ({shown}; as {summary.how})")
     for name, outcome in summary.outcomes.items():
         told = ", ".join(f"{count} {kind}" for kind, count in counts(outcome).items())
         printer.line(f"  {name}: {told}; {outcome.seconds:.0f} s")
         if any(record.loops for record in outcome.records.values()):
-            told = ", ".join(f"{count} {kind}" for kind, count in on_loops(outcome).items())
+            told = ", ".join(f"{count} {kind}" for kind, count in on_loops(outcome, words).items())
             printer.line(f"      {told}")
         for trouble in outcome.troubles:
             printer.trouble(name, trouble)
@@ -206,7 +207,7 @@ def text(summary: Summary, printer: Printer) -> None:
     reasons = skip_reasons(summary.outcomes[base])
     printer.names(f"skipped on {base}", [f"{count} x {text[:150]}" for text, count in reasons])
     printer.names(
-        "run on asyncio's own classes on both, listed apart",
+        f"run on {words.classes} on both, listed apart",
         [
             f"{name}, {len(tests)}: {summary.placed.reasons.get(name, 'NOT LISTED')}"
             for name, tests in summary.placed.apart.items()

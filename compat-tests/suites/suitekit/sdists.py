@@ -32,6 +32,16 @@ def pin(name: str) -> tuple[str, str]:
     raise SystemExit(f"{LIST} has no line for {name}")
 
 
+def required(name: str) -> str:
+    """The version of ``name`` that the requirements say."""
+    for path in (REQUIREMENTS, REQUIREMENTS.parent.parent / REQUIREMENTS.name):
+        for line in path.read_text().splitlines():
+            found, equal, version = line.partition(";")[0].strip().partition("==")
+            if equal and found.lower() == name.lower():
+                return version
+    raise SystemExit(f"{REQUIREMENTS} has no line for {name}")
+
+
 def installed(name: str, version: str) -> None:
     """Ends the run unless what is tested is there, and is what the tests belong to."""
     try:

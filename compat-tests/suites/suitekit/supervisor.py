@@ -64,7 +64,10 @@ class Outcome:
 def environment(folder: Path) -> dict[str, str]:
     """A worker's whole environment: nothing of the caller's but where programs are."""
     return {
-        "PATH": os.environ.get("PATH", os.defpath),
+        # Suites call the programs that they belong to.
+        "PATH": os.pathsep.join(
+            (os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath))
+        ),
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "tmp"),
         "LANG": "C.UTF-8",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from suitekit import sdists
+from suitekit import placing, sdists
 from suitekit.jobs import Job
 from suitekit.journal import Journal
 
 NAME = "anyio"
 BASE = "stock"
 OURS = "interloop"
-PLACED = True
+PLACED = placing.LOOPS
 # Their own limit for a test is 20 seconds.
 STALL = 60.0
 MODULE_LIMIT = 300.0

@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from suitekit import plans
+from suitekit import placing, plans
 from suitekit.jobs import Job
 from suitekit.journal import Journal, Recorder, UnittestResults, flatten, keep_only
 from suitekit.outcomes import SKIPPED
@@ -16,7 +16,7 @@ from suitekit.outcomes import SKIPPED
 NAME = "cpython"
 BASE = "stock"
 OURS = "interloop"
-PLACED = True
+PLACED = placing.LOOPS
 # test.support.SHORT_TIMEOUT, which many tests wait for at most, is 30 seconds.
 STALL = 45.0
 MODULE_LIMIT = 300.0

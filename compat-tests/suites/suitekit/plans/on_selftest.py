@@ -14,7 +14,7 @@ from suitekit.journal import Journal, Recorder, UnittestResults, flatten, keep_o
 NAME = "selftest"
 BASE = "good"
 OURS = "bad"
-PLACED = False
+PLACED = None
 STALL = 15.0
 MODULE_LIMIT = 60.0
 

@@ -12,7 +12,7 @@ from suitekit.journal import Journal, Recorder, UnittestResults, flatten, keep_o
 NAME = "tornado"
 BASE = "stock"
 OURS = "interloop"
-PLACED = False
+PLACED = None
 STALL = 60.0
 MODULE_LIMIT = 240.0
 
