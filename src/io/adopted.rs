@@ -45,12 +45,14 @@ pub fn adopt(core: &Bound<'_, LoopCore>, mut stream: Stream) -> PyResult<Key> {
     Ok(key)
 }
 
-/// Takes a stream out of the loop without a word; `None` when it is gone. Its descriptor stays open.
+/// Takes a stream out of the loop without a word; `None` when it is gone. Its descriptor stays open. The kernel's entry goes
+/// only when `unregister` says so: closing a descriptor that nobody else has takes it out for nothing.
 #[must_use]
-pub fn take(core: &Bound<'_, LoopCore>, key: Key) -> Option<Box<Stream>> {
+pub fn take(core: &Bound<'_, LoopCore>, key: Key, unregister: bool) -> Option<Box<Stream>> {
     core.get().state.with(core.py(), |state, _| {
         let parts = parts(state, key)?;
-        if parts.stream.registered
+        if unregister
+            && parts.stream.registered
             && let Some(kernel) = parts.kernel
         {
             // Fails when the owner has closed the descriptor already, which took the entry out.

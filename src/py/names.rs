@@ -91,8 +91,8 @@ imported! {
     TRANSPORT_EXTRA = "interloop._loop.native", "transport_extra";
     // What Twisted's face asks of its Python half.
     TWISTED_LOG_CONTEXT = "interloop.twisted.connections", "log_context";
+    TWISTED_LOG_INTERFACE = "twisted.python.log", "ILogContext";
     TWISTED_DATA_FAILED = "interloop.twisted.connections", "data_failed";
-    TWISTED_READ_ENDED = "interloop.twisted.connections", "read_ended";
     TWISTED_DRAINED = "interloop.twisted.connections", "drained";
     TWISTED_DELAYED_CALL = "twisted.internet.base", "DelayedCall";
     TWISTED_CALL_FAILED = "interloop.twisted.timers", "call_failed";
@@ -102,8 +102,24 @@ imported! {
     TWISTED_WALL_CLOCK = "interloop.twisted.timers", "WALL_CLOCK";
     ALREADY_CALLED = "twisted.internet.error", "AlreadyCalled";
     ALREADY_CANCELLED = "twisted.internet.error", "AlreadyCancelled";
-    TWISTED_LOST = "interloop.twisted.connections", "lost";
-    TWISTED_DONE = "interloop.twisted.connections", "done";
+    TWISTED_HALF_CLOSED = "interloop.twisted.connections", "half_closed";
+    TWISTED_CLOSE_SOCKET = "interloop.twisted.connections", "close_socket";
+    TWISTED_FAILED = "interloop.twisted.connections", "failed";
+    /// The Failures that all connections share.
+    TWISTED_CONNECTION_DONE = "interloop.twisted.connections", "DONE";
+    TWISTED_CONNECTION_LOST = "interloop.twisted.connections", "LOST";
+    TWISTED_CONNECTION_ABORTED = "twisted.internet.error", "ConnectionAborted";
+    TWISTED_HALF_CLOSEABLE = "twisted.internet.interfaces", "IHalfCloseableProtocol";
+    TWISTED_PROTOCOL = "twisted.internet.protocol", "Protocol";
+    TWISTED_ADAPTERS = "twisted.python.components", "globalRegistry";
+    ZOPE_ADAPTER_HOOKS = "zope.interface.interface", "adapter_hooks";
+    ZOPE_PROVIDED_BY = "zope.interface", "providedBy";
+    TWISTED_SERVER = "interloop.twisted.connections", "Server";
+    TWISTED_IPV4 = "twisted.internet.address", "IPv4Address";
+    TWISTED_IPV6 = "twisted.internet.address", "IPv6Address";
+    TWISTED_ACCEPT = "interloop.twisted.ports", "accept";
+    TWISTED_ACCEPT_FAILED = "interloop.twisted.ports", "accept_failed";
+    TWISTED_CANNOT_ACCEPT = "interloop.twisted.ports", "cannot_accept";
     WARN_WRITE = "interloop._loop.native", "warn_write";
     REPORT_PIPE_CALLBACK = "interloop._loop.pipes", "report_callback";
     REPORT_PIPE_ERROR = "interloop._loop.pipes", "report_error";

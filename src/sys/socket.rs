@@ -83,6 +83,31 @@ pub fn shutdown_write(fd: Fd) -> io::Result<()> {
     check(unsafe { libc::shutdown(fd, libc::SHUT_WR) }).map(drop)
 }
 
+/// Ends both directions, for whoever else has the socket, too.
+pub fn shutdown(fd: Fd) -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::shutdown(fd, libc::SHUT_RDWR) }).map(drop)
+}
+
+/// Has the close send a reset instead of an orderly end.
+pub fn reset_on_close(fd: Fd) -> io::Result<()> {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: `linger` outlives the call and has the size given.
+    check(unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
 /// Closes the descriptor. Its number may be reused at once.
 pub fn close(fd: Fd) {
     // SAFETY: the caller owns `fd` and forgets it. EINTR and EIO leave it closed on Linux: nothing to retry.
@@ -140,8 +165,8 @@ pub fn is_inet(family: libc::c_int) -> bool {
 }
 
 /// Sends small writes at once instead of waiting for the acknowledgement of the one before.
-pub fn set_nodelay(fd: Fd) -> io::Result<()> {
-    let value: libc::c_int = 1;
+pub fn set_nodelay(fd: Fd, enabled: bool) -> io::Result<()> {
+    let value = libc::c_int::from(enabled);
     // SAFETY: `value` outlives the call and has the size given.
     check(unsafe {
         libc::setsockopt(

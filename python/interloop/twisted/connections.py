@@ -26,8 +26,8 @@ _err: Callable[..., None] = log.err
 _start_tls: Callable[..., None] = _newtls.startTLS
 
 # Shared by all connections, as the reactor's own are.
-_DONE = Failure(error.ConnectionDone())
-_LOST = Failure(error.ConnectionLost())
+DONE = Failure(error.ConnectionDone())
+LOST = Failure(error.ConnectionLost())
 
 
 class _Plain:
@@ -47,14 +47,8 @@ class _Native(TwistedConnection):
 
     def _attach(self: Any) -> None:
         """Put the connected socket into the reactor's loop."""
-        self._join(self.reactor._asyncioEventloop, self.socket, True)
-        self.reactor._connections.add(self)
-
-    def _closeSocket(self: Any, orderly: bool) -> None:
-        # Before the number is free for somebody else.
-        self._leave()
-        self.reactor._connections.discard(self)
-        tcp.Connection._closeSocket(self, orderly)  # type: ignore[no-untyped-call]
+        reactor = self.reactor
+        self._join(reactor._asyncioEventloop, self.socket, True, reactor._connections)
 
     def _start_reading(self: Any) -> None:
         FileDescriptor.startReading(self)
@@ -82,7 +76,11 @@ class _Native(TwistedConnection):
 
 
 class Server(_Native, tcp.Server):  # type: ignore[misc]
-    """A connection that was accepted, like `twisted.internet.tcp.Server`."""
+    """A connection that was accepted, like `twisted.internet.tcp.Server`. Ours make it without its constructor."""
+
+    # What that would set; what waits to be sent is in the native half.
+    _tempDataBuffer: Any = ()
+    _tempDataLen = 0
 
     def _start_reading(self) -> None:
         # Its constructor's last step, when everything is in place.
@@ -92,19 +90,42 @@ class Server(_Native, tcp.Server):  # type: ignore[misc]
     def _start_writing(self) -> None:
         """Nothing: it is over."""
 
+    @property
+    def repstr(self) -> str:
+        """What `repr()` shows. Like the attribute of `tcp.Server`, made when somebody looks."""
+        try:
+            text: str = self.__dict__["repstr"]
+        except KeyError:
+            protocol = self.protocol.__class__.__name__
+            text = f"<{protocol} #{self.sessionno} on {self.server._realPortNumber}>"
+        return text
+
+    @repstr.setter
+    def repstr(self, text: str) -> None:
+        self.__dict__["repstr"] = text
+
+    def getHost(self) -> Any:
+        """Like `ITCPTransport.getHost`."""
+        name = self._sockname()
+        if name is None or len(name) != 2:
+            return super().getHost()  # type: ignore[no-untyped-call]
+        return self._addressType("TCP", *name)
+
+    def setTcpNoDelay(self, enabled: Any) -> None:
+        """Like `ITCPTransport.setTcpNoDelay`."""
+        if not self._set_nodelay(bool(enabled)):
+            super().setTcpNoDelay(enabled)
+
 
 class Client(_Native, tcp.Client):  # type: ignore[misc]
     """A connection that was asked for, like `twisted.internet.tcp.Client`. Until it is made its socket is watched as any."""
 
+    # Tells the connector, too.
+    connectionLost = tcp.Client.connectionLost
+
     def _connectDone(self) -> None:
         self._attach()
         super()._connectDone()  # type: ignore[no-untyped-call]
-
-
-class Port(tcp.Port):
-    """A listening port, like `twisted.internet.tcp.Port`."""
-
-    transport = Server
 
 
 class Connector(tcp.Connector):
@@ -134,19 +155,23 @@ def data_failed(connection: Any, exception: BaseException) -> None:
     _call_with_logger(connection, _failed, connection, exception, True)
 
 
-def read_ended(connection: Any) -> None:
-    """The peer has ended its direction."""
-    _call_with_logger(connection, connection.readConnectionLost, _DONE)
+def failed(connection: Any, exception: BaseException) -> None:
+    """A method that was told of the connection's end raised."""
+    _err(Failure(exception), system=connection.logPrefix())
 
 
-def lost(connection: Any) -> None:
-    """A system call failed."""
-    _call_with_logger(connection, connection.connectionLost, _LOST)
+def half_closed(connection: Any, protocol: Any) -> None:
+    """The peer has ended its direction, and the protocol wants to know: the rest of `Connection.readConnectionLost`."""
+    try:
+        protocol.readConnectionLost()
+    except BaseException:
+        _err()
+        connection.connectionLost(Failure())
 
 
-def done(connection: Any) -> None:
-    """Everything has left after `loseConnection`."""
-    _call_with_logger(connection, connection.connectionLost, _DONE)
+def close_socket(connection: Any, orderly: bool) -> None:
+    """Closes the Python socket."""
+    tcp.Connection._closeSocket(connection, orderly)  # type: ignore[no-untyped-call]
 
 
 def drained(connection: Any) -> None:

@@ -9,6 +9,7 @@ from twisted.internet.posixbase import _NO_FILEDESC, PosixReactorBase
 from twisted.python import log
 
 from interloop._core import TwistedConnection
+from interloop.twisted.ports import Port
 
 if TYPE_CHECKING:
     from interloop import Loop
@@ -42,8 +43,9 @@ class Descriptors(PosixReactorBase):
 
     _asyncioEventloop: Loop
     _continuousPolling: Any
-    # The connections on the loop's own streams.
+    # The connections on the loop's own streams, and the ports on its listeners.
     _connections: set[Any]
+    _ports: set[Any]
 
     def addReader(self, reader: Selectable) -> None:
         """Call `reader.doRead()` whenever its descriptor can be read. Again for the same one: nothing.
@@ -64,6 +66,9 @@ class Descriptors(PosixReactorBase):
             else:
                 selectable.startWriting()
             return
+        if event == _IN and selectable.__class__ is Port:
+            selectable.startReading()
+            return
         fd = selectable.fileno()
         # Transports ask for writability with every write: known ones must cost little.
         if self._watched(fd, event) is selectable:
@@ -79,6 +84,8 @@ class Descriptors(PosixReactorBase):
     def removeReader(self, reader: Selectable) -> None:
         """Undo `addReader`; nothing for a reader that is not known."""
         if isinstance(reader, TwistedConnection) and reader._joined:
+            reader.stopReading()
+        elif reader.__class__ is Port and reader._listening:
             reader.stopReading()
         elif self._continuousPolling.isReading(reader):
             self._continuousPolling.removeReader(reader)
@@ -111,13 +118,16 @@ class Descriptors(PosixReactorBase):
                 connection._leave()
                 self._connections.discard(connection)
                 removed[connection] = None
+        for port in tuple(self._ports):
+            port.stopReading()
+            removed[port] = None
         return [*removed, *self._continuousPolling.removeAll()]
 
     def getReaders(self) -> list[Selectable]:
         """The readers, the reactor's own included."""
         readers = [reader for _, reader, _ in self._registered() if reader is not None]
         readers += [connection for connection in self._connections if connection._reading]
-        return [*readers, *self._continuousPolling.getReaders()]
+        return [*readers, *self._ports, *self._continuousPolling.getReaders()]
 
     def getWriters(self) -> list[Selectable]:
         """The writers."""
@@ -192,6 +202,9 @@ class Descriptors(PosixReactorBase):
         """Watch on the reactor's loop what was watched on `old`, and take the connections along."""
         for connection in self._connections:
             connection._move(self._asyncioEventloop)
+        for port in tuple(self._ports):
+            port.stopReading()
+            port.startReading()
         for fd, reader, writer in tuple(self._registered(old)):
             if reader is not None:
                 old._remove_reader(fd)

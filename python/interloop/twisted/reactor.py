@@ -56,6 +56,7 @@ class Reactor(  # type: ignore[misc]
                 "with interloop.run(), or give the loop's owner interloop.new_event_loop"
             )
         self._connections = set()
+        self._ports = set()
         AsyncioSelectorReactor.__init__(self, eventloop)
         self._life = Life(self, home)
         if eventloop is running:

@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.internet.posixbase import PosixReactorBase
 
-from interloop.twisted.connections import Connector, Port, Server
+from interloop.twisted.connections import Connector, Server
+from interloop.twisted.ports import Port
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 

@@ -155,7 +155,7 @@ impl<'py> Launch<'py> {
     ) -> PyResult<()> {
         if self.tcp {
             // A socket that lost its peer in between may refuse; reading will tell.
-            let _ = socket::set_nodelay(self.fd);
+            let _ = socket::set_nodelay(self.fd, true);
         }
         let face = Face {
             object: transport.clone().into_any().unbind(),

@@ -6,10 +6,10 @@
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PySet, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::log_context::LogContext;
+use super::log_context;
 use super::sink::TwistedSink;
 use crate::io::medium::{Medium, Owner};
 use crate::io::receive::Lately;
@@ -40,14 +40,20 @@ pub(super) struct Inner {
     /// In which the protocol is called: the one in which the connection was made.
     context: Option<Py<PyAny>>,
     pub(super) producer: Option<Py<PyAny>>,
-    pub(super) log: Option<LogContext>,
+    /// The Python socket that owns the descriptor, if there is one.
+    pub(super) socket: Option<Py<PyAny>>,
+    /// The reactor's set of its connections.
+    pub(super) registry: Option<Py<PySet>>,
 }
 
 /// The native half of a Twisted transport. All methods belong to the reactor's thread.
 #[pyclass(frozen, subclass, dict, weakref, module = "interloop._core")]
 pub struct TwistedConnection {
     pub(super) inner: StateCell<Inner>,
+    pub(super) log: log_context::Kept,
     key: Flag<Key>,
+    /// The descriptor while only we know it, else negative.
+    pub(super) fd: Flag<Fd>,
     pub(super) connected: Flag<bool>,
     pub(super) disconnected: Flag<bool>,
     pub(super) disconnecting: Flag<bool>,
@@ -93,6 +99,37 @@ impl TwistedConnection {
                 inner.context.as_ref().map(|context| refs.clone(context))
             })
             .map(|context| context.into_bound(py))
+    }
+
+    /// Puts a connected descriptor into the loop. Its protocol is called in `context`.
+    pub(super) fn enter_loop(
+        slf: &Bound<'_, Self>,
+        core: &Bound<'_, LoopCore>,
+        fd: Fd,
+        medium: Medium,
+        owner: Owner,
+        context: Bound<'_, PyAny>,
+        connections: &Bound<'_, PySet>,
+    ) -> PyResult<()> {
+        let connection = slf.get();
+        let face = Face {
+            object: slf.clone().into_any().unbind(),
+            sink: &TwistedSink,
+        };
+        let stream = Stream::new(fd, medium, owner, face, OPTIONS);
+        let (context, registry) = (context.unbind(), connections.clone().unbind());
+        let place = core.clone().unbind();
+        let old = connection.inner.with(slf.py(), |inner, _| {
+            inner.core = Some(place);
+            (
+                inner.context.replace(context),
+                inner.registry.replace(registry),
+            )
+        });
+        drop(old);
+        connection.key.set(adopted::adopt(core, stream)?);
+        connection.tell_drained(slf.py());
+        connections.add(slf)
     }
 
     /// Whether the end of the buffer has a consequence, which the face wants to hear of.
@@ -195,8 +232,11 @@ impl TwistedConnection {
                 core: None,
                 context: None,
                 producer: None,
-                log: None,
+                socket: None,
+                registry: None,
             }),
+            log: StateCell::new(None),
+            fd: Flag::new(-1),
             key: Flag::new(Key::NONE),
             connected: Flag::new(false),
             disconnected: Flag::new(false),
@@ -211,42 +251,35 @@ impl TwistedConnection {
         }
     }
 
-    /// Puts the connected socket into the loop: it is read from now on. The socket stays the caller's to close, after
-    /// `_leave()`. RuntimeError when it is in a loop already.
+    /// Puts the connected socket into the loop, and into the set `connections`: it is read from now on. The socket stays
+    /// the caller's to close, after `_leave()`. RuntimeError when it is in a loop already.
     fn _join(
         slf: &Bound<'_, Self>,
         r#loop: &Bound<'_, LoopCore>,
         socket: &Bound<'_, PyAny>,
         tcp: bool,
+        connections: &Bound<'_, PySet>,
     ) -> PyResult<()> {
         let py = slf.py();
         r#loop.get().check_closed()?;
         let fd: Fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
-        let connection = slf.get();
-        if connection.place(py).is_some() {
+        if slf.get().place(py).is_some() {
             return Err(PyRuntimeError::new_err(
                 "the connection is in a loop already",
             ));
         }
-        let context = call::copy_context(py)?.unbind();
-        let face = Face {
-            object: slf.clone().into_any().unbind(),
-            sink: &TwistedSink,
-        };
         // The socket closes the descriptor, not the stream.
-        let medium = if tcp { Medium::Tcp } else { Medium::Socket };
         let owner = Owner::Object(socket.clone().unbind());
-        let stream = Stream::new(fd, medium, owner, face, OPTIONS);
-        let key = adopted::adopt(r#loop, stream)?;
-        let core = r#loop.clone().unbind();
-        connection.key.set(key);
-        let old = connection.inner.with(py, |inner, _| {
-            inner.core = Some(core);
-            inner.context.replace(context)
-        });
-        drop(old);
-        connection.tell_drained(py);
-        Ok(())
+        let medium = if tcp { Medium::Tcp } else { Medium::Socket };
+        Self::enter_loop(
+            slf,
+            r#loop,
+            fd,
+            medium,
+            owner,
+            call::copy_context(py)?,
+            connections,
+        )
     }
 
     /// Takes the connection out of its loop without a word; the socket stays open, what waited to be sent is dropped.
@@ -254,7 +287,7 @@ impl TwistedConnection {
     fn _leave(slf: &Bound<'_, Self>) {
         let py = slf.py();
         if let Some(place) = slf.get().place(py) {
-            let stream = adopted::take(&place.core, place.key);
+            let stream = adopted::take(&place.core, place.key, true);
             slf.get().left(py);
             drop(stream);
         }
@@ -267,7 +300,7 @@ impl TwistedConnection {
         let Some(place) = slf.get().place(py) else {
             return Ok(());
         };
-        let Some(stream) = adopted::take(&place.core, place.key) else {
+        let Some(stream) = adopted::take(&place.core, place.key, true) else {
             return Ok(());
         };
         let key = adopted::adopt(r#loop, *stream)?;
@@ -432,9 +465,11 @@ impl TwistedConnection {
                 visit.call(inner.core.as_ref())?;
                 visit.call(inner.context.as_ref())?;
                 visit.call(inner.producer.as_ref())?;
-                inner.log.as_ref().map_or(Ok(()), |log| log.visit(&visit))
+                visit.call(inner.socket.as_ref())?;
+                visit.call(inner.registry.as_ref())
             })
-            .unwrap_or(Ok(()))
+            .unwrap_or(Ok(()))?;
+        log_context::visit(&self.log, &visit)
     }
 
     fn __clear__(&self, py: Python<'_>) {
@@ -443,9 +478,11 @@ impl TwistedConnection {
                 inner.core.take(),
                 inner.context.take(),
                 inner.producer.take(),
-                inner.log.take(),
+                inner.socket.take(),
+                inner.registry.take(),
             )
         });
-        drop(taken);
+        let log = self.log.with(py, |log, _| log.take());
+        drop((taken, log));
     }
 }

@@ -5,15 +5,16 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyDict, PyList};
+use pyo3::types::{PyAny, PyDict, PyList, PyString};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::connection::TwistedConnection;
+use crate::py::cell::StateCell;
 use crate::py::names;
 
 /// The dict that was made last, and what from.
 pub struct LogContext {
-    /// The transport's `logstr`.
+    /// What the prefix was made of: a connection's `logstr`, a port's factory.
     prefix: Py<PyAny>,
     /// The thread's stack of contexts.
     stack: Py<PyList>,
@@ -23,7 +24,8 @@ pub struct LogContext {
 }
 
 impl LogContext {
-    pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.prefix)?;
         visit.call(&self.base)?;
         visit.call(&self.stack)?;
         visit.call(&self.dict)
@@ -45,14 +47,28 @@ impl Drop for Entered<'_> {
     }
 }
 
+/// Where a transport keeps the one it made last.
+pub type Kept = StateCell<Option<LogContext>>;
+
 /// Enters the log context of a connection. Errors: KeyboardInterrupt from its `logPrefix()`.
 #[inline]
 pub fn enter<'py>(connection: &Bound<'py, TwistedConnection>) -> PyResult<Entered<'py>> {
-    let py = connection.py();
-    let prefix = connection.getattr(intern!(py, "logstr"))?;
+    let prefix = connection.getattr(intern!(connection.py(), "logstr"))?;
+    enter_kept(&connection.get().log, connection.as_any(), prefix)
+}
+
+/// Enters the log context of a transport, the one that is kept if it was made for the same `prefix`: for what the
+/// transport's `logPrefix()` makes its answer of. Errors: KeyboardInterrupt from there.
+#[inline]
+pub fn enter_kept<'py>(
+    kept: &Kept,
+    transport: &Bound<'py, PyAny>,
+    prefix: Bound<'py, PyAny>,
+) -> PyResult<Entered<'py>> {
+    let py = transport.py();
     let wanted = prefix.as_ptr() as usize;
-    let known = connection.get().inner.with(py, |inner, refs| {
-        let log = inner.log.as_ref()?;
+    let known = kept.with(py, |log, refs| {
+        let log = log.as_ref()?;
         (log.prefix.as_ptr() as usize == wanted).then(|| {
             (
                 refs.clone(&log.stack),
@@ -68,18 +84,19 @@ pub fn enter<'py>(connection: &Bound<'py, TwistedConnection>) -> PyResult<Entere
             return Ok(Entered(stack));
         }
     }
-    make(connection, prefix)
+    make(kept, transport, prefix)
 }
 
 #[cold]
 fn make<'py>(
-    connection: &Bound<'py, TwistedConnection>,
+    kept: &Kept,
+    transport: &Bound<'py, PyAny>,
     prefix: Bound<'py, PyAny>,
 ) -> PyResult<Entered<'py>> {
-    let py = connection.py();
+    let py = transport.py();
     let (stack, dict): (Bound<'py, PyList>, Bound<'py, PyDict>) = names::TWISTED_LOG_CONTEXT
         .get(py)?
-        .call1((connection,))?
+        .call1((transport,))?
         .extract()?;
     // Inside of another context it is good for this time only.
     if stack.len() == 1 {
@@ -89,12 +106,50 @@ fn make<'py>(
             base: stack.get_item(0)?.unbind(),
             dict: dict.clone().unbind(),
         };
-        let old = connection
-            .get()
-            .inner
-            .with(py, |inner, _| inner.log.replace(log));
+        let old = kept.with(py, |kept, _| kept.replace(log));
         drop(old);
     }
     stack.append(dict)?;
     Ok(Entered(stack))
+}
+
+/// Gives a connection that a port has just made the context it will need, out of the one that the port is in: asking for it
+/// costs more than everything else that is done for a message.
+pub fn derive(
+    port: &Kept,
+    connection: &Bound<'_, TwistedConnection>,
+    prefix: &Bound<'_, PyString>,
+) -> PyResult<()> {
+    let py = connection.py();
+    let known = port.with(py, |log, refs| {
+        let log = log.as_ref()?;
+        Some((refs.clone(&log.stack), refs.clone(&log.base)))
+    });
+    let Some((stack, base)) = known else {
+        return Ok(());
+    };
+    let interface = names::TWISTED_LOG_INTERFACE.get(py)?;
+    // What `context.get(ILogContext)` answers at the bottom of the stack.
+    let Some(system) = base.bind(py).cast::<PyDict>()?.get_item(&interface)? else {
+        return Ok(());
+    };
+    let system = system.cast::<PyDict>()?.copy()?;
+    system.set_item(intern!(py, "system"), prefix)?;
+    let dict = PyDict::new(py);
+    dict.set_item(interface, system)?;
+    let log = LogContext {
+        prefix: prefix.clone().into_any().unbind(),
+        stack,
+        base,
+        dict: dict.unbind(),
+    };
+    let old = connection.get().log.with(py, |kept, _| kept.replace(log));
+    drop(old);
+    Ok(())
+}
+
+/// Visits what is kept, for the garbage collector.
+pub fn visit(kept: &Kept, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    kept.try_with(|log| log.as_ref().map_or(Ok(()), |log| log.visit(visit)))
+        .unwrap_or(Ok(()))
 }

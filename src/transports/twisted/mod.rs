@@ -2,10 +2,13 @@
 
 mod attributes;
 mod call_later;
+mod closing;
 mod connection;
+mod declared;
 mod delayed_attributes;
 mod delayed_call;
 mod log_context;
+mod port;
 mod sink;
 
 use pyo3::prelude::*;
@@ -15,6 +18,7 @@ use crate::py::objects;
 /// Adds Twisted's classes to the extension module. Importing them does not import Twisted.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<connection::TwistedConnection>()?;
+    module.add_class::<port::TwistedPort>()?;
     module.add_class::<delayed_call::DelayedCall>()?;
     module.add_function(wrap_pyfunction!(call_later::delayed_calls, module)?)?;
     let call_later = wrap_pyfunction!(call_later::call_later, module)?;

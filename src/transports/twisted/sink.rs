@@ -1,8 +1,10 @@
 //! What the stream core asks and tells, answered as Twisted's transports do. Whatever raises is logged, and the connection
 //! is lost for that reason; nothing leaves the loop, SystemExit included.
 
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use super::connection::TwistedConnection;
 use super::log_context;
@@ -19,13 +21,24 @@ fn face<'a, 'py>(stream: &Stream<'a, 'py>) -> PyResult<&'a Bound<'py, TwistedCon
     Ok(stream.object.cast::<TwistedConnection>()?)
 }
 
-/// Calls one of the Python half's functions with the connection, in its context; it logs what it raises itself.
-fn tell(connection: &Bound<'_, TwistedConnection>, function: &names::Imported) -> PyResult<()> {
+/// Calls a method of the connection with one of the Failures that all share, in its contexts. What it raises is logged.
+fn tell(
+    connection: &Bound<'_, TwistedConnection>,
+    method: &Bound<'_, PyString>,
+    reason: &names::Imported,
+) -> PyResult<()> {
     let py = connection.py();
     let context = connection.get().context(py);
     let _entered = context.as_ref().and_then(call::enter);
-    function.get(py)?.call1((connection,))?;
-    Ok(())
+    let _logging = log_context::enter(connection)?;
+    match call::call_method1(connection, method, &reason.get(py)?) {
+        Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => Err(error),
+        Err(error) => {
+            names::TWISTED_FAILED.get(py)?.call1((connection, error))?;
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 impl Sink for TwistedSink {
@@ -61,8 +74,13 @@ impl Sink for TwistedSink {
     }
 
     fn eof(&self, stream: &Stream<'_, '_>) -> PyResult<AfterEof> {
-        // Half-closed or lost: the Python half has done it.
-        tell(face(stream)?, &names::TWISTED_READ_ENDED)?;
+        // Half-closed or lost: the method has done it.
+        let connection = face(stream)?;
+        tell(
+            connection,
+            intern!(connection.py(), "readConnectionLost"),
+            &names::TWISTED_CONNECTION_DONE,
+        )?;
         Ok(AfterEof::Keep)
     }
 
@@ -72,7 +90,12 @@ impl Sink for TwistedSink {
     }
 
     fn drained(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
-        tell(face(stream)?, &names::TWISTED_DRAINED)
+        let connection = face(stream)?;
+        let py = connection.py();
+        let context = connection.get().context(py);
+        let _entered = context.as_ref().and_then(call::enter);
+        names::TWISTED_DRAINED.get(py)?.call1((connection,))?;
+        Ok(())
     }
 
     fn failed(&self, _stream: &Stream<'_, '_>, _what: Failed, _error: &PyErr) -> PyResult<()> {
@@ -85,10 +108,11 @@ impl Sink for TwistedSink {
         connection.get().left(connection.py());
         tell(
             connection,
+            intern!(connection.py(), "connectionLost"),
             if reason.is_some() {
-                &names::TWISTED_LOST
+                &names::TWISTED_CONNECTION_LOST
             } else {
-                &names::TWISTED_DONE
+                &names::TWISTED_CONNECTION_DONE
             },
         )
     }
