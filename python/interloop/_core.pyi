@@ -30,8 +30,10 @@ __all__ = [
     "TwistedPort",
     "WritePipeTransport",
     "_drive_openssl",
+    "call_from_thread",
     "call_later",
     "delayed_calls",
+    "run_thread_calls",
     "stream_data_received",
 ]
 
@@ -497,6 +499,10 @@ class DelayedCall:
 def call_later(
     reactor: Any, /, delay: float, callable: Callable[..., object], *args: object, **kw: object
 ) -> DelayedCall: ...
+def call_from_thread(
+    reactor: Any, /, f: Callable[..., object], *args: object, **kwargs: object
+) -> None: ...
+def run_thread_calls(calls: list[Any], /) -> None: ...
 def delayed_calls(loop: LoopCore, owner: dict[str, Any], /) -> list[DelayedCall]: ...
 @disjoint_base
 class TwistedPort:

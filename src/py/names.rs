@@ -96,6 +96,7 @@ imported! {
     TWISTED_DRAINED = "interloop.twisted.connections", "drained";
     TWISTED_DELAYED_CALL = "twisted.internet.base", "DelayedCall";
     TWISTED_CALL_FAILED = "interloop.twisted.timers", "call_failed";
+    TWISTED_THREAD_CALL_FAILED = "interloop.twisted.threads", "call_failed";
     /// Where a call was made: for debug mode.
     TWISTED_CREATOR = "interloop.twisted.timers", "creator";
     /// `time.time`, unless somebody had replaced it.

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.base import ReactorBase
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from interloop._core import call_from_thread, run_thread_calls
 
 if TYPE_CHECKING:
     from interloop import Loop
 
-_failures = Logger().failureHandler("while calling from thread")
+_log = Logger()
+
+
+def call_failed(error: BaseException) -> None:
+    """Log what a call raised: anything, SystemExit included, as Twisted does."""
+    failure = Failure(error)  # type: ignore[no-untyped-call]
+    _log.failure("while calling from thread", failure)
 
 
 def _nothing() -> None:
@@ -33,21 +41,17 @@ class ThreadCalls(ReactorBase):
     # afterwards; whoever clears it looks into the queue afterwards. So no call is left behind.
     _thread_calls_due = False
 
-    def callFromThread(self, f: Callable[..., Any], *args: object, **kwargs: object) -> None:
-        """Call `f` in the loop's thread, in the order of the calls, in a copy of the caller's context.
-
-        At any time: what comes while the reactor is not running waits until it is.
-        """
-        assert callable(f), f"{f} is not callable"
-        self.threadCallQueue.append((contextvars.copy_context().run, (f, *args), kwargs))
-        if self._started and not self._thread_calls_due:
-            self._thread_calls_due = True
-            self._wake(self._runThreadCalls)
+    # Native, and for any thread. An entry of the queue is the function, its arguments and its context.
+    callFromThread = call_from_thread
 
     def wakeUp(self) -> None:
         """Have the loop begin another turn."""
         if self._started:
             self._wake(_nothing)
+
+    def _wake_for_thread_calls(self) -> None:
+        self._thread_calls_due = True
+        self._wake(self._runThreadCalls)
 
     def _wake(self, f: Callable[[], None]) -> None:
         loop = self._asyncioEventloop
@@ -64,9 +68,7 @@ class ThreadCalls(ReactorBase):
         calls = self.threadCallQueue[:]
         # Others append meanwhile: no more is removed than was copied.
         del self.threadCallQueue[: len(calls)]
-        for run, args, kwargs in calls:
-            with _failures:
-                run(*args, **kwargs)
+        run_thread_calls(calls)
         self._thread_calls_due = False
         if self.threadCallQueue:
             self._thread_calls_due = True

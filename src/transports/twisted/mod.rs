@@ -10,6 +10,7 @@ mod delayed_call;
 mod log_context;
 mod port;
 mod sink;
+mod thread_calls;
 
 use pyo3::prelude::*;
 
@@ -21,6 +22,12 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<port::TwistedPort>()?;
     module.add_class::<delayed_call::DelayedCall>()?;
     module.add_function(wrap_pyfunction!(call_later::delayed_calls, module)?)?;
+    module.add_function(wrap_pyfunction!(thread_calls::run_thread_calls, module)?)?;
+    let call_from_thread = wrap_pyfunction!(thread_calls::call_from_thread, module)?;
+    module.add(
+        "call_from_thread",
+        objects::as_method(call_from_thread.as_any())?,
+    )?;
     let call_later = wrap_pyfunction!(call_later::call_later, module)?;
     module.add("call_later", objects::as_method(call_later.as_any())?)
 }
