@@ -26,5 +26,6 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     runtime::register(module)?;
     transports::asyncio::register(module)?;
+    transports::tornado::register(module)?;
     transports::twisted::register(module)
 }

@@ -185,7 +185,9 @@ class Loop(LoopCore, StockLoop):
             except (AttributeError, TypeError, ValueError):
                 raise ValueError(f"Invalid file object: {fd!r}") from None
         transport = self._transport_of(fileno) or self._transports.get(fileno)
-        if transport is not None and not transport.is_closing():
+        # Twisted's and Tornado's are in the loop only until they are closed.
+        closing = getattr(transport, "is_closing", None)
+        if transport is not None and (closing is None or not closing()):
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
     def remove_reader(self, fd: Any) -> bool:

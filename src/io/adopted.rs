@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use super::sink::Failed;
 use super::stream::{self, Stream, parts};
 use crate::poll::Key;
+use crate::py::bytes::Chunk;
 use crate::py::errors;
 use crate::runtime::LoopCore;
 use crate::runtime::state::{LoopState, Source};
@@ -89,4 +90,24 @@ pub fn discard(core: &Bound<'_, LoopCore>, key: Key) {
         Some(parts.stream.out.clear())
     });
     drop(dropped);
+}
+
+/// Takes out what waits to be sent. The first chunk may have left in part.
+pub fn take_output(core: &Bound<'_, LoopCore>, key: Key) -> Vec<Chunk> {
+    let taken = core.get().state.with(core.py(), |state, _| {
+        let parts = parts(state, key)?;
+        parts.stream.writable = false;
+        let sent = parts.stream.out.front_offset();
+        Some((sent, parts.stream.out.clear()))
+    });
+    let Some((sent, chunks)) = taken else {
+        return Vec::new();
+    };
+    let mut chunks: Vec<Chunk> = chunks.into_iter().collect();
+    if sent > 0
+        && let Some(first) = chunks.first_mut()
+    {
+        *first = Chunk::Owned(first.as_ref()[sent..].into());
+    }
+    chunks
 }

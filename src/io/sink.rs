@@ -68,6 +68,11 @@ pub trait Sink: Sync {
         Ok(())
     }
 
+    /// Some of it has left, and more waits: told under the same condition.
+    fn sent(&self, _stream: &Stream<'_, '_>) -> PyResult<()> {
+        Ok(())
+    }
+
     /// A system call failed. The stream is closing already; `lost` follows with the same error.
     fn failed(&self, stream: &Stream<'_, '_>, what: Failed, error: &PyErr) -> PyResult<()>;
 

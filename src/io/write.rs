@@ -104,6 +104,18 @@ fn keep(core: &Bound<'_, LoopCore>, key: Key, chunk: Option<Chunk>) -> PyResult<
     tell(core, key, told)
 }
 
+/// Appends to what waits to be sent, without a word and without sending: [`flush`] does that.
+pub fn queue(core: &Bound<'_, LoopCore>, key: Key, chunk: Chunk) {
+    let returned = core
+        .get()
+        .state
+        .with(core.py(), |state, _| match state.driver::<Stream>(key) {
+            Some(stream) if stream.life.may_send() => stream.out.push(chunk),
+            _ => Some(chunk),
+        });
+    drop(returned);
+}
+
 /// The face, when it has to be told of a crossed water mark.
 fn told(parts: &Parts<'_>, refs: Refs<'_>, pressure: Option<Pressure>) -> Option<(Face, Pressure)> {
     pressure.map(|pressure| (parts.stream.face.clone_ref(refs), pressure))
@@ -174,7 +186,7 @@ fn flush_held(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
 }
 
 /// Sends as much of the write buffer as the kernel takes, in as few calls as possible.
-pub(super) fn flush(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+pub fn flush(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     // Again once at most: for a layer's last word.
     while flush_once(core, key)? {}
     Ok(())
@@ -214,8 +226,9 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
         };
         let told = told(&parts, refs, pressure);
         let stream = &*parts.stream;
-        let drained = (stream.tell_drained && stream.out.is_empty() && result.is_ok())
-            .then(|| stream.face.clone_ref(refs));
+        let empty = stream.out.is_empty();
+        let drained = (stream.tell_drained && (empty || !finished.is_empty()) && result.is_ok())
+            .then(|| (stream.face.clone_ref(refs), empty));
         Some((result, told, drained, finished, sent))
     });
     let Some((result, told, drained, finished, sent)) = outcome else {
@@ -231,8 +244,14 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
     }
     // May write more, which is why "drained" is looked at afterwards.
     tell(core, key, told)?;
-    if let Some(face) = drained {
-        face.call(core, key, |sink, stream| sink.drained(stream))?;
+    if let Some((face, empty)) = drained {
+        face.call(core, key, |sink, stream| {
+            if empty {
+                sink.drained(stream)
+            } else {
+                sink.sent(stream)
+            }
+        })?;
     }
     let dropped = core.get().state.with(py, |state, _| {
         let mut parts = parts(state, key)?;

@@ -95,7 +95,20 @@ impl PendingRead {
     /// # Errors
     /// [`Unsatisfiable`] if no byte that may come can satisfy it.
     pub fn poll(&mut self, buffer: &ReadBuffer) -> Result<Option<usize>, Unsatisfiable> {
-        let available = buffer.len();
+        self.poll_bytes(buffer.as_slice(), buffer.position())
+    }
+
+    /// As [`PendingRead::poll`], of bytes that are not in the buffer, or not yet: the first of them is the byte `position`
+    /// of the stream.
+    ///
+    /// # Errors
+    /// As of [`PendingRead::poll`].
+    pub fn poll_bytes(
+        &mut self,
+        bytes: &[u8],
+        position: u64,
+    ) -> Result<Option<usize>, Unsatisfiable> {
+        let available = bytes.len();
         match &self.want {
             Want::Exactly(count) => Ok((available >= *count).then_some(*count)),
             Want::UpTo(count) => {
@@ -106,7 +119,7 @@ impl PendingRead {
                 delimiter,
                 max_bytes,
             } => {
-                let found = search(delimiter, *max_bytes, &mut self.searched, buffer);
+                let found = search(delimiter, *max_bytes, &mut self.searched, bytes, position);
                 match *max_bytes {
                     Some(max_bytes) if found.is_none() && available > max_bytes => {
                         Err(Unsatisfiable {
@@ -135,21 +148,21 @@ impl PendingRead {
     }
 }
 
-/// Looks for `delimiter` in the first `max_bytes` of `buffer` from the byte `searched` of the stream on, and answers
-/// where it ends.
+/// Looks for `delimiter` in the first `max_bytes` of `bytes`, which begin at `position`, from the byte `searched` of the
+/// stream on, and answers where it ends.
 fn search(
     delimiter: &[u8],
     max_bytes: Option<usize>,
     searched: &mut u64,
-    buffer: &ReadBuffer,
+    bytes: &[u8],
+    position: u64,
 ) -> Option<usize> {
-    let bytes = buffer.as_slice();
     if bytes.is_empty() {
         return None;
     }
     let bytes = &bytes[..bytes.len().min(max_bytes.unwrap_or(usize::MAX))];
     // Bytes that were taken from under the read count as searched.
-    let skip = usize::try_from(searched.saturating_sub(buffer.position())).unwrap_or(usize::MAX);
+    let skip = usize::try_from(searched.saturating_sub(position)).unwrap_or(usize::MAX);
     let skip = skip.min(bytes.len());
     if let Some(at) = memmem::find(&bytes[skip..], delimiter) {
         return Some(skip + at + delimiter.len());
@@ -158,7 +171,7 @@ fn search(
     let possible = bytes
         .len()
         .saturating_sub(delimiter.len().saturating_sub(1));
-    *searched = buffer.position().wrapping_add(possible as u64);
+    *searched = position.wrapping_add(possible as u64);
     None
 }
 

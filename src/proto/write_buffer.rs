@@ -78,6 +78,12 @@ impl<C> WriteBuffer<C> {
         self.chunks.as_deref().map_or(0, VecDeque::capacity)
     }
 
+    /// How much of the first chunk has been sent.
+    #[must_use]
+    pub const fn front_offset(&self) -> usize {
+        self.front_offset
+    }
+
     /// Takes all chunks out and gives all memory back.
     pub fn clear(&mut self) -> Finished<C> {
         self.front_offset = 0;

@@ -121,6 +121,19 @@ imported! {
     TWISTED_ACCEPT = "interloop.twisted.ports", "accept";
     TWISTED_ACCEPT_FAILED = "interloop.twisted.ports", "accept_failed";
     TWISTED_CANNOT_ACCEPT = "interloop.twisted.ports", "cannot_accept";
+    RE_COMPILE = "re", "compile";
+    TORNADO_STREAM_CLOSED = "tornado.iostream", "StreamClosedError";
+    TORNADO_UNSATISFIABLE = "tornado.iostream", "UnsatisfiableReadError";
+    TORNADO_BUFFER_FULL = "tornado.iostream", "StreamBufferFullError";
+    // What Tornado's face asks of its Python half.
+    TORNADO_NOT_FOUND = "interloop.tornado.streams", "not_found";
+    TORNADO_GIVE_UP = "interloop.tornado.streams", "give_up";
+    TORNADO_READ_FAILED = "interloop.tornado.streams", "read_failed";
+    TORNADO_READ_TOO_MUCH = "interloop.tornado.streams", "read_too_much";
+    TORNADO_WRITE_FAILED = "interloop.tornado.streams", "write_failed";
+    TORNADO_REGISTER_FAILED = "interloop.tornado.streams", "register_failed";
+    TORNADO_UNCAUGHT = "interloop.tornado.streams", "uncaught";
+    TORNADO_TAKE_PYTHON_PATH = "interloop.tornado.streams", "take_python_path";
     WARN_WRITE = "interloop._loop.native", "warn_write";
     REPORT_PIPE_CALLBACK = "interloop._loop.pipes", "report_callback";
     REPORT_PIPE_ERROR = "interloop._loop.pipes", "report_error";

@@ -11,11 +11,14 @@ import gc
 import logging
 import pathlib
 import socket
+import sys
 
 import pytest
 from tornado.ioloop import IOLoop
 
 HERE = pathlib.Path(__file__).resolve().parent
+if str(HERE) not in sys.path:  # for to_streams, whatever import mode pytest runs in
+    sys.path.insert(0, str(HERE))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

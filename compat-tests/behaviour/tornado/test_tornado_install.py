@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 import tornado.ioloop
 import tornado.platform.asyncio
 import tornado.testing
+from tornado.iostream import IOStream as StockIOStream
 from tornado.platform.asyncio import AsyncIOLoop, AsyncIOMainLoop
 
 import interloop
@@ -354,3 +356,75 @@ class TestTornadosTestCase:
             self.run_case(Case)
         assert not loop.is_closed()
         StockIOLoop._ioloop_for_asyncio[loop].close()
+
+
+class OwnStream(StockIOStream):
+    pass
+
+
+def streams_inside(loop_factory=interloop.new_event_loop):
+    """The classes of a stream and of one of an application's own class, made inside a running loop."""
+
+    async def main():
+        streams = [
+            kind(socket.socket(), max_buffer_size=1000) for kind in (StockIOStream, OwnStream)
+        ]
+        for stream in streams:
+            assert stream.max_buffer_size == 1000
+            stream.close()
+        return [type(stream) for stream in streams]
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(main())
+
+
+def test_streams():
+    """Under the name by which they were imported before; a class derived from Tornado's stays what it was."""
+    for _ in range(2):
+        interloop.tornado.install()
+        assert streams_inside() == [interloop.tornado.IOStream, OwnStream]
+        assert streams_inside(asyncio.SelectorEventLoop) == [StockIOStream, OwnStream]
+        interloop.tornado.uninstall()
+        assert streams_inside() == [StockIOStream, OwnStream]
+
+
+def test_our_stream_by_its_name():
+    """On our loop native, without install(); on another it is Tornado's own code."""
+
+    async def main():
+        stream = interloop.tornado.IOStream(socket.socket())
+        stream.close()
+        assert isinstance(stream, interloop.tornado.IOStream)
+        return stream._native
+
+    for factory, native in ((interloop.new_event_loop, True), (asyncio.SelectorEventLoop, False)):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            assert runner.run(main()) is native
+
+
+def test_a_streams_descriptor_is_given_back():
+    """remove_handler() of a stream's socket: it can be watched by others then, and by the stream again later."""
+    interloop.tornado.install()
+
+    async def main():
+        ours, peer = socket.socketpair()
+        with peer:
+            stream = StockIOStream(ours)
+            read = stream.read_bytes(1)
+            io_loop = StockIOLoop.current()
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                io_loop.add_handler(ours, print, io_loop.READ)
+            assert stream._joined
+            io_loop.remove_handler(ours)
+            assert not stream._joined
+            seen = asyncio.get_running_loop().create_future()
+            io_loop.add_handler(ours, lambda *_: seen.done() or seen.set_result(None), io_loop.READ)
+            peer.sendall(b"x")
+            await seen
+            io_loop.remove_handler(ours)
+            assert not read.done()
+            stream._wait()
+            assert await read == b"x"
+            stream.close()
+
+    interloop.run(main())

@@ -1,4 +1,4 @@
-"""Make Tornado choose our IOLoop, and undo it."""
+"""Make Tornado choose our IOLoop and our streams, and undo it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import sys
 from typing import Any, NamedTuple
 
 import tornado.ioloop
+import tornado.iostream
 
 from interloop import Loop, new_event_loop
 from interloop.tornado.ioloop import IOLoop, MainIOLoop
+from interloop.tornado.streams import IOStream
 
 _Stock = tornado.ioloop.IOLoop
 _stock_current = _Stock.current
+_StockStream = tornado.iostream.IOStream
 
 
 class _Replaced(NamedTuple):
@@ -31,6 +34,10 @@ def install() -> None:
     ``IOLoop.current()`` makes for an :class:`interloop.Loop`, or for a thread with no event loop
     (for which it makes an ``interloop.Loop``).
 
+    From then on ``tornado.iostream.IOStream(...)`` makes an :class:`interloop.tornado.IOStream` where the current IOLoop
+    stands on an :class:`interloop.Loop`, whoever calls it: TCPServer, TCPClient and all that is made of them. Subclasses
+    of Tornado's are made as they were.
+
     IOLoops that exist already stay what they are, as does what ``AsyncIOLoop()`` and
     ``AsyncIOMainLoop()`` make when an application names them. Keyword arguments given to an earlier
     ``IOLoop.configure`` stay in force. A second call changes nothing. Counterpart:
@@ -43,11 +50,13 @@ def install() -> None:
     replaced = _Replaced(configuration, _Stock.current)
     _Stock.configure(IOLoop, **(configuration[1] or {}))
     _Stock.current = staticmethod(_current)  # type: ignore[method-assign, assignment]
+    if "__new__" not in vars(_StockStream):
+        _StockStream.__new__ = _new_stream  # type: ignore[method-assign]
     _replaced = replaced
 
 
 def uninstall() -> None:
-    """Undo :func:`install`; IOLoops made meanwhile keep working. Without an install nothing
+    """Undo :func:`install`; IOLoops and streams made meanwhile keep working. Without an install nothing
     happens, and what somebody else configured or replaced since then stays."""
     global _replaced
     if _replaced is None:
@@ -57,6 +66,17 @@ def uninstall() -> None:
     if _Stock.current is _current:
         _Stock.current = staticmethod(_replaced.current)  # type: ignore[method-assign]
     _replaced = None
+
+
+def _new_stream(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """``IOStream.__new__``. It stays after :func:`uninstall`, and lets everything pass: a class whose ``__new__`` was
+    taken away again refuses arguments."""
+    if cls is _StockStream and _replaced is not None:
+        loop = getattr(_Stock.current(), "asyncio_loop", None)
+        if isinstance(loop, Loop):
+            return IOStream.__new__(IOStream)
+    new: Any = super(_StockStream, cls).__new__
+    return new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
 
 
 def _current(instance: bool = True) -> tornado.ioloop.IOLoop | None:

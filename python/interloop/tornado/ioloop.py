@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tornado.platform.asyncio import AsyncIOLoop, AsyncIOMainLoop
 
 from interloop import Loop, new_event_loop
+from interloop._core import TornadoStream
 
 if TYPE_CHECKING:
     from tornado.ioloop import _Selectable
@@ -93,14 +94,28 @@ class IOLoop(AsyncIOLoop):
 
     def remove_handler(self, fd: int | _Selectable) -> None:
         """Forget ``fd``'s handler: it is not called any more, not even for an event of this turn
-        that came before. Nothing happens if ``fd`` has none. The file is left open."""
-        if self._watcher_loop is None:
+        that came before. Nothing happens if ``fd`` has none. The file is left open. A stream's
+        descriptor is its owner's again."""
+        loop = self._watcher_loop
+        if loop is None:
             super().remove_handler(fd)
             return
         fd, _ = self.split_fd(fd)
         if fd in self.handlers:
             self.update_handler(fd, self.NONE)
             del self.handlers[fd]
+        elif isinstance(stream := loop._transport_of(fd), TornadoStream):
+            stream._leave()
+
+    def close(self, all_fds: bool = False) -> None:
+        """Like ``IOLoop.close``; ``all_fds`` closes the sockets of streams too."""
+        loop = self._watcher_loop
+        if loop is not None and not loop.is_closed():
+            for stream in loop._tornado_streams():
+                stream._leave()
+                if all_fds:
+                    self.close_fd(stream.fileno())
+        super().close(all_fds=all_fds)
 
 
 class MainIOLoop(AsyncIOMainLoop, IOLoop):  # type: ignore[misc]  # initialize() takes no loop

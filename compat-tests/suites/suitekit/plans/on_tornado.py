@@ -39,20 +39,19 @@ def own_name(test: str, contestant: str) -> str:
     return test
 
 
-# The packages that the IOLoop's class and its asyncio loop's class must come from.
+# The packages that the IOLoop's class, its asyncio loop's class and its streams' class must come from.
 KINDS = {
-    "interloop": ("interloop", "interloop"),
-    "stock": ("tornado", "asyncio"),
-    "placed-stock": ("tornado", "asyncio"),
-    "uvloop": ("tornado", "uvloop"),
+    "interloop": ("interloop", "interloop", "interloop"),
+    "stock": ("tornado", "asyncio", "tornado"),
+    "placed-stock": ("tornado", "asyncio", "tornado"),
+    "uvloop": ("tornado", "uvloop", "tornado"),
 }
 
 
 def doubts(contestant: str, info: dict[str, Any]) -> list[str]:
-    ioloop, loop = KINDS[contestant]
     return [
         f"the {what} is {info[what]}"
-        for what, wanted in (("ioloop", ioloop), ("loop", loop))
+        for what, wanted in zip(("ioloop", "loop", "stream"), KINDS[contestant], strict=True)
         if info[what].partition(".")[0] != wanted
     ]
 
@@ -78,15 +77,25 @@ def run(job: Job, journal: Journal) -> None:
     from suitekit.contestants import LOOPS_MADE
 
     _install(job.contestant)
+    import socket
+
     from tornado.ioloop import IOLoop
+    from tornado.iostream import IOStream
     from tornado.test import runtests
 
     names = list(runtests.TEST_MODULES) if job.modules == ["all"] else job.modules
     io_loop = IOLoop(make_current=False)
+
+    async def stream_kind() -> type:
+        stream = IOStream(socket.socket())
+        stream.close()
+        return type(stream)
+
     journal.write(
         "info",
         ioloop=_qualified(type(io_loop)),
         loop=_qualified(type(io_loop.asyncio_loop)),
+        stream=_qualified(io_loop.run_sync(stream_kind)),
     )
     io_loop.close()
     # A doctest's id starts with its module's name, "tornado.util.doctests" is what loads it.

@@ -1,0 +1,435 @@
+//! `TornadoStream`: what runs per event, per byte and per call in a Tornado stream.
+//!
+//! It is the first base of a class whose second is Tornado's own `IOStream`: what is not here is Tornado's, among it
+//! everything that runs once per connection (connecting, closing, going over to TLS).
+//!
+//! As in Tornado a stream is the loop's only from the first wait on: until then it is tried directly, and one that nobody
+//! keeps is collected.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::python_path;
+use super::sink::TornadoSink;
+use super::want::Want;
+use crate::io::medium::{Medium, Owner};
+use crate::io::sink::Face;
+use crate::io::stream::{Flush, Options, Stream};
+use crate::io::{adopted, read};
+use crate::poll::Key;
+use crate::proto::marks::WaterMarks;
+use crate::proto::phase::WriteRules;
+use crate::proto::read_buffer::ReadBuffer;
+use crate::py::bytes::Chunk;
+use crate::py::cell::{Flag, StateCell};
+use crate::py::{call, names, objects};
+use crate::runtime::LoopCore;
+use crate::runtime::state::Source;
+use crate::sys::{Fd, socket};
+
+const OPTIONS: Options = Options {
+    flush: Flush::Now,
+    rules: WriteRules::TORNADO,
+    // Pressure is the Future of each write.
+    marks: WaterMarks::NONE,
+    // The face knows whether it wants bytes.
+    reading: true,
+    reads: 16,
+};
+
+pub(super) struct Inner {
+    core: Option<Py<LoopCore>>,
+    /// The one in which the stream came into the loop.
+    context: Option<Py<PyAny>>,
+    pub buffer: ReadBuffer,
+    pub want: Option<Want>,
+    /// The pending read's.
+    pub future: Option<Py<PyAny>>,
+    /// What waits to be sent while the stream is not the loop's: before it is connected, and what was put straight into
+    /// the write buffer.
+    pub early: Vec<Chunk>,
+    /// A deque of (the last byte's number, Future), made when a write has to wait.
+    pub write_futures: Option<Py<PyAny>>,
+}
+
+/// The native half of a Tornado stream. All methods belong to the loop's thread.
+#[pyclass(frozen, subclass, dict, weakref, module = "interloop._core")]
+pub struct TornadoStream {
+    pub(super) inner: StateCell<Inner>,
+    key: Flag<Key>,
+    pub(super) closed: Flag<bool>,
+    pub(super) connecting: Flag<bool>,
+    /// Tornado's READ state: the next event is followed by a read. An idle stream has it as long as its buffer is empty, so
+    /// that its end is noticed.
+    pub(super) listening: Flag<bool>,
+    /// There are writes that wait.
+    pub(super) sending: Flag<bool>,
+    /// Something was put into the write buffer behind `write()`'s back.
+    pub(super) appended: Flag<bool>,
+    /// The write buffer is gone, as Tornado's is after `close()`.
+    pub(super) cleared: Flag<bool>,
+    /// Not on Tornado's Python path.
+    native: Flag<bool>,
+    pub(super) total: Flag<u64>,
+    /// Whether its socket is one of TCP's, once asked.
+    inet: Flag<Option<bool>>,
+    pub(super) max_buffer_size: Flag<usize>,
+    pub(super) read_chunk_size: Flag<usize>,
+    pub(super) max_write_buffer_size: Flag<Option<usize>>,
+    /// See `Handle`: false while CPython 3.11 makes the instance dict.
+    built: bool,
+}
+
+/// Where a stream is in its loop.
+pub(super) struct Place<'py> {
+    pub core: Bound<'py, LoopCore>,
+    pub key: Key,
+}
+
+impl TornadoStream {
+    /// The loop that it belongs to. RuntimeError before `__init__`.
+    #[inline]
+    pub(super) fn core<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, LoopCore>> {
+        self.inner
+            .with(py, |inner, refs| {
+                inner.core.as_ref().map(|core| refs.clone(core))
+            })
+            .map(|core| core.into_bound(py))
+            .ok_or_else(|| PyRuntimeError::new_err("the stream was not initialized"))
+    }
+
+    /// Where it is in its loop, if it is there.
+    #[inline]
+    pub(super) fn place<'py>(&self, py: Python<'py>) -> PyResult<Option<Place<'py>>> {
+        let key = self.key.get();
+        if key == Key::NONE {
+            return Ok(None);
+        }
+        let core = self.core(py)?;
+        if core.get().is_closed() {
+            self.key.set(Key::NONE);
+            return Ok(None);
+        }
+        Ok(Some(Place { core, key }))
+    }
+
+    /// It has left the loop.
+    pub(super) fn left(&self) {
+        self.key.set(Key::NONE);
+        self.listening.set(false);
+    }
+
+    #[inline]
+    pub(super) fn context<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.inner
+            .with(py, |inner, refs| {
+                inner.context.as_ref().map(|context| refs.clone(context))
+            })
+            .map(|context| context.into_bound(py))
+    }
+
+    pub(super) fn fd(slf: &Bound<'_, Self>) -> PyResult<Fd> {
+        let py = slf.py();
+        let socket = slf.getattr(intern!(py, "socket"))?;
+        call::call_method0(&socket, intern!(py, "fileno"))?.extract()
+    }
+
+    pub(super) fn is_inet(&self, fd: Fd) -> bool {
+        match self.inet.get() {
+            Some(known) => known,
+            None => {
+                let found = socket::family(fd).is_ok_and(socket::is_inet);
+                self.inet.set(Some(found));
+                found
+            }
+        }
+    }
+
+    /// `StreamClosedError` with the real error.
+    #[cold]
+    pub(super) fn closed_error(slf: &Bound<'_, Self>) -> PyErr {
+        let py = slf.py();
+        let made = slf.getattr(intern!(py, "error")).and_then(|error| {
+            names::TORNADO_STREAM_CLOSED
+                .get(py)?
+                .call1((error,))
+                .map(PyErr::from_value)
+        });
+        made.unwrap_or_else(|error| error)
+    }
+
+    #[inline]
+    pub(super) fn check_closed(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().closed.get() {
+            return Err(Self::closed_error(slf));
+        }
+        Ok(())
+    }
+
+    /// A new Future on its loop.
+    #[inline]
+    pub(super) fn new_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let core = self.core(py)?;
+        call::call_with_keyword(
+            &names::ASYNCIO_FUTURE.get(py)?,
+            names::LOOP_KEYWORD.get(py)?,
+            core.as_any(),
+        )
+    }
+
+    /// Puts it into the loop: from now on it hears of bytes. Errors: RuntimeError when the loop is closed.
+    pub(super) fn join<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Place<'py>>> {
+        let py = slf.py();
+        let stream = slf.get();
+        if let Some(place) = stream.place(py)? {
+            return Ok(Some(place));
+        }
+        let core = stream.core(py)?;
+        core.get().check_closed()?;
+        let fd = Self::fd(slf)?;
+        let context = call::copy_context(py)?.unbind();
+        let old = stream
+            .inner
+            .with(py, |inner, _| inner.context.replace(context));
+        drop(old);
+        let face = Face {
+            object: slf.clone().into_any().unbind(),
+            sink: &TornadoSink,
+        };
+        let medium = if stream.is_inet(fd) {
+            Medium::Tcp
+        } else {
+            Medium::Socket
+        };
+        // The socket closes the descriptor, not the stream, and stays open when the loop is closed.
+        let key = adopted::adopt(&core, Stream::new(fd, medium, Owner::Face, face, OPTIONS))?;
+        if stream.closed.get() {
+            // It could not be registered.
+            drop(adopted::take(&core, key, true));
+            return Ok(None);
+        }
+        stream.key.set(key);
+        Ok(Some(Place { core, key }))
+    }
+
+    /// Has it hear of bytes, now or later.
+    pub(super) fn listen(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let stream = slf.get();
+        stream.listening.set(true);
+        if stream.connecting.get() || stream.closed.get() {
+            return Ok(());
+        }
+        if let Some(place) = Self::join(slf)? {
+            // What came in between had its edge.
+            read::resume(&place.core, place.key);
+        }
+        Ok(())
+    }
+
+    /// Whether bytes are wanted: by a read, or to notice the end.
+    #[inline]
+    pub(super) fn wants_bytes(&self, py: Python<'_>) -> bool {
+        self.listening.get() || self.is_reading(py)
+    }
+
+    /// Whether a read is pending.
+    #[inline]
+    pub(super) fn is_reading(&self, py: Python<'_>) -> bool {
+        self.inner.with(py, |inner, _| inner.future.is_some())
+    }
+
+    /// Has what came in between looked at, when the stream listens.
+    #[inline]
+    pub(super) fn look_again(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(place) = self.place(py)? {
+            read::resume(&place.core, place.key);
+        }
+        Ok(())
+    }
+
+    /// What Tornado does at the end of each event: an idle stream is read when its buffer is empty.
+    #[inline]
+    pub(super) fn after_event(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let stream = slf.get();
+        let sending = stream.sending.get();
+        let listening = stream.inner.with(py, |inner, _| {
+            inner.future.is_some() || !sending && inner.buffer.is_empty()
+        });
+        stream.listening.set(listening);
+        if listening {
+            stream.look_again(py)?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl TornadoStream {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        TornadoStream {
+            inner: StateCell::new(Inner {
+                core: None,
+                context: None,
+                // Its limit is looked after with every read, since programs change it.
+                buffer: ReadBuffer::new(usize::MAX),
+                want: None,
+                future: None,
+                early: Vec::new(),
+                write_futures: None,
+            }),
+            key: Flag::new(Key::NONE),
+            closed: Flag::new(false),
+            connecting: Flag::new(false),
+            listening: Flag::new(false),
+            sending: Flag::new(false),
+            appended: Flag::new(false),
+            cleared: Flag::new(false),
+            native: Flag::new(false),
+            total: Flag::new(0),
+            inet: Flag::new(None),
+            max_buffer_size: Flag::new(0),
+            read_chunk_size: Flag::new(0),
+            max_write_buffer_size: Flag::new(None),
+            built: true,
+        }
+    }
+
+    /// The loop and the limits, in bytes. From now on it is native, until `read_from_fd` or `write_to_fd` is replaced.
+    fn _set_up(
+        &self,
+        py: Python<'_>,
+        r#loop: Py<LoopCore>,
+        max_buffer_size: usize,
+        read_chunk_size: usize,
+        max_write_buffer_size: Option<usize>,
+    ) {
+        let old = self.inner.with(py, |inner, _| inner.core.replace(r#loop));
+        drop(old);
+        self.max_buffer_size.set(max_buffer_size);
+        self.read_chunk_size.set(read_chunk_size);
+        self.max_write_buffer_size.set(max_write_buffer_size);
+        self.native.set(true);
+    }
+
+    /// Notices when somebody replaces what reads or writes: then Tornado's Python does it all.
+    fn __setattr__(
+        slf: &Bound<'_, Self>,
+        name: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        objects::generic_setattr(slf.as_any(), name, Some(value))?;
+        if slf.get().native.get() {
+            let py = slf.py();
+            if name.eq(intern!(py, "read_from_fd"))? || name.eq(intern!(py, "write_to_fd"))? {
+                names::TORNADO_TAKE_PYTHON_PATH.get(py)?.call1((slf,))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        objects::generic_setattr(slf.as_any(), name, None)
+    }
+
+    /// Takes the stream out of its loop without a word; the socket stays open, what waited to be sent is dropped. Nothing
+    /// when it is in none.
+    fn _leave(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(place) = self.place(py)? {
+            let stream = adopted::take(&place.core, place.key, true);
+            self.left();
+            drop(stream);
+        }
+        Ok(())
+    }
+
+    /// It is connected: puts it into the loop, with what waits to be sent.
+    fn _connected(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().connecting.set(false);
+        if Self::join(slf)?.is_some() {
+            super::writing::send_early(slf)?;
+        }
+        if slf.get().closed.get() {
+            return Ok(());
+        }
+        Self::after_event(slf)
+    }
+
+    /// Whether it is in its loop.
+    #[getter]
+    fn _joined(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.place(py)?.is_some())
+    }
+
+    /// Whether it is not on Tornado's Python path.
+    #[getter]
+    fn _native(&self) -> bool {
+        self.native.get()
+    }
+
+    /// Leaves the loop for Tornado's Python path. Answers the attributes that Tornado's own class would have by now;
+    /// `_write_buffer` as a list.
+    fn _hand_over<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let state = python_path::reading(slf)?;
+        python_path::writing(slf, &state)?;
+        let stream = slf.get();
+        stream._leave(slf.py())?;
+        stream.native.set(false);
+        Ok(state)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.built {
+            return Ok(());
+        }
+        self.inner
+            .try_with(|inner| {
+                visit.call(inner.core.as_ref())?;
+                visit.call(inner.context.as_ref())?;
+                visit.call(inner.want.as_ref().and_then(Want::object))?;
+                visit.call(inner.future.as_ref())?;
+                visit.call(inner.write_futures.as_ref())
+            })
+            .unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let taken = self.inner.with(py, |inner, _| {
+            (
+                inner.core.take(),
+                inner.context.take(),
+                inner.want.take(),
+                inner.future.take(),
+                inner.write_futures.take(),
+            )
+        });
+        drop(taken);
+    }
+}
+
+#[pymethods]
+impl LoopCore {
+    /// The Tornado streams that are in the loop.
+    fn _tornado_streams<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let faces: Vec<Py<PyAny>> = slf.get().state.with(py, |state, refs| {
+            let drivers = state.sources.iter().filter_map(|(_, source)| match source {
+                Source::Driver(driver) => driver.face().map(|face| refs.clone(face)),
+                Source::Watcher(_) => None,
+            });
+            drivers.collect()
+        });
+        let streams = faces.into_iter().map(|face| face.into_bound(py));
+        PyList::new(
+            py,
+            streams
+                .filter(|face| face.is_instance_of::<TornadoStream>())
+                .collect::<Vec<_>>(),
+        )
+    }
+}

@@ -1,0 +1,46 @@
+//! What a read call has asked for.
+
+use pyo3::prelude::*;
+
+use crate::proto::pending_read::PendingRead;
+
+/// What a read call has asked for.
+pub enum Want {
+    Bytes(PendingRead),
+    Pattern(Pattern),
+    Into(Into),
+}
+
+/// `read_until_regex()`: Python's `re` looks.
+pub struct Pattern {
+    pub pattern: Py<PyAny>,
+    pub max_bytes: Option<usize>,
+    /// With how many bytes in the buffer it looks again though there is more to read: each byte is looked at a constant
+    /// number of times on average.
+    pub next: usize,
+}
+
+/// `read_into()`: the caller's own buffer.
+pub struct Into {
+    pub buffer: Py<PyAny>,
+    pub length: usize,
+    pub filled: usize,
+    pub partial: bool,
+}
+
+impl Into {
+    pub fn found(&self) -> Option<usize> {
+        (self.filled >= self.length || self.partial && self.filled > 0).then_some(self.filled)
+    }
+}
+
+impl Want {
+    /// Visits every Python object it holds, for the garbage collector.
+    pub fn object(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Want::Bytes(_) => None,
+            Want::Pattern(pattern) => Some(&pattern.pattern),
+            Want::Into(into) => Some(&into.buffer),
+        }
+    }
+}
