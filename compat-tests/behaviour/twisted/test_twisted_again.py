@@ -374,6 +374,17 @@ def test_the_shutdown_event_fired_by_hand_leaves_it_restartable(ours):
         assert not ours.running
 
 
+def test_rearmed_is_what_the_reactor_had_been_made_with(ours):
+    # trial fires the event, with a crash() of its own on the reactor for the length of a test.
+    ours.crash = pytest.fail
+    ours.callWhenRunning(ours.fireSystemEvent, "shutdown")
+    run(ours)
+    del ours.crash
+    ours.callWhenRunning(ours.stop)
+    run(ours)
+    assert not ours.running
+
+
 def test_the_shutdown_event_fired_by_hand_in_a_loop_that_somebody_else_runs(again):
     assert (
         again(

@@ -56,6 +56,8 @@ class Life:
         self._fired = False
         # Waited for in shutdown_asyncgens().
         self._end: asyncio.Future[None] | None = None
+        # What ReactorBase has called during shutdown. Kept, since trial lends the reactor another crash() at times.
+        self._at_shutdown = reactor.crash, reactor.disconnectAll
         self._await_shutdown()
         lifecycle.observe(self)
 
@@ -244,6 +246,6 @@ class Life:
         reactor._justStopped = False
         if self._fired:
             # In __init__'s order; crash() has put back the one for startup.
-            reactor.addSystemEventTrigger("during", "shutdown", reactor.crash)
-            reactor.addSystemEventTrigger("during", "shutdown", reactor.disconnectAll)
+            for call in self._at_shutdown:
+                reactor.addSystemEventTrigger("during", "shutdown", call)
             self._await_shutdown()
