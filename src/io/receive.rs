@@ -28,17 +28,17 @@ impl Lately {
     /// What is there, as a new object.
     #[inline]
     pub fn receive<'py>(&self, stream: &Stream<'_, 'py>) -> Result<Bound<'py, PyBytes>, Received> {
-        let expected = self.expected();
-        let data = if expected >= LARGE {
-            large(stream, expected)?
+        let (data, block) = if self.0.get() as usize >= LARGE {
+            let expected = self.expected();
+            (large(stream, expected)?, expected)
         } else {
-            small(stream)?
+            (small(stream)?, SCRATCH)
         };
         // A read takes at most SCRATCH.
         let count = data.as_bytes().len();
         // What filled its block was not all. A layer has received the rest already, and that is a read of its own: if the
         // block grew by little only, the short reads in between would undo it, and every message came in pieces for ever.
-        let next = if count == expected { 2 * count } else { count } as u32;
+        let next = if count == block { 2 * count } else { count } as u32;
         let lately = self.0.get();
         self.0.set(next.max(lately - lately / 16));
         Ok(data)

@@ -88,6 +88,15 @@ pub fn call_tuple<'py>(
     }
 }
 
+/// `callable()`.
+#[inline]
+pub fn call0<'py>(callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: a live callable and the GIL; answers a new reference or null with an exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(callable.py(), ffi::PyObject_CallNoArgs(callable.as_ptr()))
+    }
+}
+
 /// `callable(argument)`.
 #[inline]
 pub fn call1<'py>(

@@ -2,8 +2,11 @@
 
 use std::ffi::CString;
 
-use super::call;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{call, names};
 use pyo3::exceptions::{PyRuntimeWarning, PyStopIteration};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::iterator::PySendResult;
 use pyo3::types::{PyIterator, PyType};
@@ -76,4 +79,36 @@ pub fn warn_unawaited(py: Python<'_>, name: &str) {
     if let Some(pending) = pending {
         pending.restore(py);
     }
+}
+
+/// The function behind `Task.__wakeup` of the interpreter's own tasks, once one was seen.
+static TASK_WAKEUP: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a callback is how the interpreter's own tasks go on (`_asyncio.Task`), which may be told by any Future.
+#[inline]
+pub fn is_task_wakeup(callback: &Bound<'_, PyAny>) -> PyResult<bool> {
+    // SAFETY: a live object and the GIL; the second call is for built-in functions only.
+    let function = unsafe {
+        if ffi::PyCFunction_CheckExact(callback.as_ptr()) == 0 {
+            return Ok(false);
+        }
+        ffi::PyCFunction_GetFunction(callback.as_ptr())
+    };
+    let Some(function) = function else {
+        return Ok(false);
+    };
+    let address = function as usize;
+    Ok(address == TASK_WAKEUP.load(Ordering::Relaxed) || is_first_task_wakeup(callback, address)?)
+}
+
+#[cold]
+fn is_first_task_wakeup(callback: &Bound<'_, PyAny>, address: usize) -> PyResult<bool> {
+    let py = callback.py();
+    let owner = callback.getattr("__self__")?;
+    let is_it = owner.get_type().is(&names::NATIVE_TASK.get(py)?)
+        && callback.getattr("__name__")?.eq("task_wakeup")?;
+    if is_it {
+        TASK_WAKEUP.store(address, Ordering::Relaxed);
+    }
+    Ok(is_it)
 }

@@ -6,6 +6,7 @@ pub mod call;
 pub mod cell;
 pub mod coroutine;
 pub mod errors;
+pub mod fields;
 pub mod names;
 pub mod objects;
 pub mod ssl;

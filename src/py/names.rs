@@ -58,9 +58,17 @@ imported! {
     SOCKET = "socket", "socket";
     STREAM_READER = "asyncio", "StreamReader";
     STREAM_READER_PROTOCOL = "asyncio", "StreamReaderProtocol";
+    STREAM_WRITER = "asyncio", "StreamWriter";
     NATIVE_READER = "interloop._loop.streams", "Reader";
+    NATIVE_READER_PROTOCOL = "interloop._loop.streams", "ReaderProtocol";
+    /// How many attributes a new reader has, and a new protocol.
+    PLAIN_STREAMS = "interloop._loop.streams", "PLAIN";
     /// Gives a protocol of asyncio's streams the methods that are native.
     ADOPT_STREAM = "interloop._loop.streams", "adopt";
+    /// The interpreter's own tasks.
+    NATIVE_TASK = "_asyncio", "Task";
+    /// One of the interpreter's own futures, of no loop, that has ended with None.
+    FINISHED_FUTURE = "interloop._loop.native", "FINISHED_FUTURE";
     DEQUE = "collections", "deque";
     /// A subclass of `asyncio.Transport` and of `asyncio.DatagramTransport`.
     DATAGRAM_TRANSPORT = "interloop._loop.native", "DatagramFace";

@@ -1,5 +1,6 @@
 //! Questions about an object itself.
 
+use pyo3::PyClass;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -23,6 +24,32 @@ pub fn is_ours_alone(object: &Bound<'_, PyAny>) -> bool {
                     || offset > 0
                         && (*pointer.byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null()
             })
+    }
+}
+
+/// Whether somebody has put attributes on an object of a native class of ours: methods of its class may be replaced.
+#[inline]
+pub fn has_attributes<T: PyClass>(object: &Bound<'_, T>) -> bool {
+    let pointer = object.as_ptr();
+    // SAFETY: as in [`is_ours_alone`].
+    unsafe {
+        let offset = (*ffi::Py_TYPE(pointer)).tp_dictoffset;
+        offset > 0 && !(*pointer.byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null()
+    }
+}
+
+/// `object.name` as `object.__getattribute__` finds it, for a class with one of its own.
+pub fn generic_getattr<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: live objects and the GIL; answers a new reference, or null with an exception set, also for a name that is
+    // no string.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            object.py(),
+            ffi::PyObject_GenericGetAttr(object.as_ptr(), name.as_ptr()),
+        )
     }
 }
 

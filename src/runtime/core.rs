@@ -69,6 +69,44 @@ impl LoopCore {
         slf.call_method0(intern!(slf.py(), "time"))?.extract()
     }
 
+    /// The bound method `_itself()`, made once: the `get_loop` of its operations.
+    #[inline]
+    pub fn bound_itself<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let kept = slf.get().state.with(py, |state, refs| {
+            state.itself.as_ref().map(|method| refs.clone(method))
+        });
+        if let Some(kept) = kept {
+            return Ok(kept.into_bound(py));
+        }
+        let method = slf.getattr(intern!(py, "_itself"))?;
+        if !slf.get().closed.get() {
+            let kept = method.clone().unbind();
+            let old = slf
+                .get()
+                .state
+                .with(py, |state, _| state.itself.replace(kept));
+            drop(old);
+        }
+        Ok(method)
+    }
+
+    /// An object that was over and done with when it was kept. Whether somebody holds it still, the caller finds out.
+    #[inline]
+    pub fn take_spare(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state, _| state.spare_objects.pop())
+    }
+
+    /// Keeps an object that is over and done with. Answers it back when there are enough, or the loop is closed.
+    #[inline]
+    #[must_use]
+    pub fn keep_spare(&self, py: Python<'_>, object: Py<PyAny>) -> Option<Py<PyAny>> {
+        if self.closed.get() {
+            return Some(object);
+        }
+        self.state.with(py, |state, _| state.keep_object(object))
+    }
+
     /// Lends the kept receive buffer. A nested turn finds it lent and gets one of its own.
     pub fn take_scratch(&self, py: Python<'_>) -> Block {
         self.scratch
@@ -229,6 +267,11 @@ impl LoopCore {
         turn::turn(slf, timeout)
     }
 
+    /// The loop.
+    fn _itself<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
+        slf
+    }
+
     /// Releases everything. The Python half has checked that the loop does not run.
     fn _close_core(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
@@ -245,6 +288,8 @@ impl LoopCore {
                 (
                     std::mem::take(&mut state.flush),
                     std::mem::take(&mut state.spare),
+                    std::mem::take(&mut state.spare_objects),
+                    state.itself.take(),
                 ),
             )
         });

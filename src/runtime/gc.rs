@@ -24,6 +24,10 @@ impl LoopCore {
                 for handle in &state.spare {
                     visit.call(handle)?;
                 }
+                visit.call(state.itself.as_ref())?;
+                for object in &state.spare_objects {
+                    visit.call(object)?;
+                }
                 for timer in state.timers.values() {
                     match timer {
                         Timer::Handle(handle) => visit.call(handle)?,
@@ -59,7 +63,11 @@ impl LoopCore {
             (
                 std::mem::take(&mut state.ready),
                 std::mem::take(&mut state.timers),
-                std::mem::take(&mut state.spare),
+                (
+                    std::mem::take(&mut state.spare),
+                    std::mem::take(&mut state.spare_objects),
+                    state.itself.take(),
+                ),
                 std::mem::take(&mut state.sources),
             )
         });

@@ -16,6 +16,9 @@ use crate::sys::Fd;
 /// How many handles are kept for reuse: what a busy turn schedules, at about a hundred bytes each.
 const SPARE_HANDLES: usize = 1024;
 
+/// How many other objects: those that a turn has at work at one time.
+const SPARE_OBJECTS: usize = 16;
+
 /// A function that handles something that happened to a source, called with nothing borrowed. It looks the key
 /// up itself and does nothing when the source is gone. Errors leave the loop: only what must stop
 /// it (SystemExit, KeyboardInterrupt) is answered, everything else the callee reports.
@@ -102,6 +105,10 @@ pub struct LoopState {
     pub flush: Vec<(Key, Entry)>,
     /// Handles that have run and that nobody holds: `call_soon` takes them again.
     pub spare: Vec<Py<Handle>>,
+    /// Objects of the floors above, over and done with, that may serve again.
+    pub spare_objects: Vec<Py<PyAny>>,
+    /// The loop's bound method `_itself()`.
+    pub itself: Option<Py<PyAny>>,
     pub kernel: Option<Kernel>,
     /// An event came for a source that is gone: the kernel holds an entry that no descriptor of ours can
     /// delete (its number was closed while a duplicate lives), so the poller must be made anew.
@@ -117,6 +124,8 @@ impl LoopState {
             by_fd: Vec::new(),
             flush: Vec::new(),
             spare: Vec::new(),
+            spare_objects: Vec::new(),
+            itself: None,
             kernel: Some(kernel),
             stale_entry: false,
         }
@@ -131,6 +140,18 @@ impl LoopState {
             None
         } else {
             Some(handle)
+        }
+    }
+
+    /// Keeps an object for reuse. Answers it back when there are enough.
+    #[inline]
+    #[must_use]
+    pub fn keep_object(&mut self, object: Py<PyAny>) -> Option<Py<PyAny>> {
+        if self.spare_objects.len() < SPARE_OBJECTS {
+            self.spare_objects.push(object);
+            None
+        } else {
+            Some(object)
         }
     }
 

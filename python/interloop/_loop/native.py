@@ -6,6 +6,7 @@ the call: suites patch them there.
 
 from __future__ import annotations
 
+import _asyncio
 import asyncio
 import socket
 import sys
@@ -31,6 +32,25 @@ class _Loop(Protocol):
 # Untyped: the names read from them are not published.
 _base_events: Any = base_events
 _selector_events: Any = selector_events
+
+
+class NoLoop:
+    """What asyncio's objects ask of their loop while they are made."""
+
+    def get_debug(self) -> bool:
+        return False
+
+    def create_future(self) -> asyncio.Future[None]:
+        return _asyncio.Future(loop=cast(Any, self))
+
+
+def _finished_future() -> asyncio.Future[None]:
+    future = NoLoop().create_future()
+    future.set_result(None)
+    return future
+
+
+FINISHED_FUTURE = _finished_future()
 
 BYTES_LIKE = (bytes, bytearray, memoryview)
 

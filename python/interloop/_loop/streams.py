@@ -1,8 +1,9 @@
-"""asyncio's streams on transports of ours: the methods that run per read are native.
+"""asyncio's streams on transports of ours: the methods that run per read, write and `drain()` are native.
 
-A `StreamReader` and its protocol are made by asyncio itself (`start_server`, `open_connection`). When a transport of ours
-gets such a protocol, both objects change to the subclasses here: same state, same behaviour, and what is inherited is
-the interpreter's own. Subclasses of a program's own, and a program that patches the stock classes, keep what they have.
+A `StreamReader`, a `StreamWriter` and their protocol are made by asyncio itself (`start_server`, `open_connection`). When a
+transport of ours gets such a protocol, they change to the subclasses here: same state, same behaviour, and what is
+inherited is the interpreter's own. Subclasses of a program's own, and a program that patches the stock classes, keep what
+they have. The writer of `open_connection()` is made last, when nothing asks us any more, and stays as it is.
 """
 
 from __future__ import annotations
@@ -10,42 +11,97 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from interloop._core import LoopCore, Operation, stream_data_received
+from interloop._core import LoopCore, ReaderMethods, ReaderProtocolMethods, WriterMethods
+from interloop._loop.native import NoLoop
 
 
-class Reader(asyncio.StreamReader):
+# asyncio's class comes first and gives the layout: an object can change to a class that adds nothing to it. The native
+# methods, which look whether they belong to the object's class, are named one by one.
+class Reader(asyncio.StreamReader, ReaderMethods):
     """`asyncio.StreamReader` whose `read()` is a native coroutine."""
 
-    _loop: LoopCore
-
-    def read(self, n: int = -1) -> Operation[bytes]:
-        return self._loop._read_stream(self, n)
-
-    def _wait_for_data(self, func_name: str) -> Operation[None]:
-        return self._loop._wait_for_stream(self, func_name)
-
-    read.__doc__ = asyncio.StreamReader.read.__doc__
+    read = ReaderMethods.read
+    _wait_for_data = ReaderMethods._wait_for_data
 
 
-class ReaderProtocol(asyncio.StreamReaderProtocol):
+class Writer(asyncio.StreamWriter, WriterMethods):
+    """`asyncio.StreamWriter` whose `write()` and `drain()` are native."""
+
+    write = WriterMethods.write
+    drain = WriterMethods.drain
+
+
+class ReaderProtocol(asyncio.StreamReaderProtocol, ReaderProtocolMethods):
     """`asyncio.StreamReaderProtocol` that feeds a `Reader`."""
 
-    _loop: LoopCore
+    data_received = ReaderProtocolMethods.data_received
 
-    data_received = stream_data_received
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        state = vars(self)
+        connected = state["_client_connected_cb"]
+        if connected is None:
+            super().connection_made(cast(Any, transport))
+            return
+
+        # What is told of a new connection is the only one to whom its writer is shown.
+        def show(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Any:
+            if type(writer) is asyncio.StreamWriter and not _is_patched(asyncio.StreamWriter):
+                _change(writer, Writer)
+            return connected(reader, writer)
+
+        state["_client_connected_cb"] = show
+        try:
+            super().connection_made(cast(Any, transport))
+        finally:
+            state["_client_connected_cb"] = connected
 
 
-_READER_METHODS = (
-    "read",
-    "feed_data",
-    "_wait_for_data",
-    "_wakeup_waiter",
-    "_maybe_resume_transport",
+# For their repr.
+for _class in (Reader, Writer, ReaderProtocol):
+    _class.__name__ = _class.__qualname__ = _class.__mro__[1].__name__
+
+
+def _plain() -> tuple[int, int]:
+    """How many attributes a new reader has, and a new protocol."""
+    loop: Any = NoLoop()
+    reader = asyncio.StreamReader(loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, lambda *_: None, loop=loop)
+    return len(vars(reader)), len(vars(protocol))
+
+
+PLAIN = _plain()
+
+
+def _methods(cls: type, *names: str) -> tuple[type, dict[str, Any]]:
+    return cls, {name: vars(cls)[name] for name in names}
+
+
+_STOCK: dict[type, dict[str, Any]] = dict(
+    (
+        _methods(
+            asyncio.StreamReader,
+            "read",
+            "feed_data",
+            "exception",
+            "_wait_for_data",
+            "_wakeup_waiter",
+            "_maybe_resume_transport",
+        ),
+        _methods(asyncio.StreamReaderProtocol, "data_received", "connection_made"),
+        _methods(asyncio.StreamWriter, "write", "drain"),
+    )
 )
-_stock = [
-    (asyncio.StreamReaderProtocol, "data_received", asyncio.StreamReaderProtocol.data_received),
-    *((asyncio.StreamReader, name, vars(asyncio.StreamReader)[name]) for name in _READER_METHODS),
-]
+
+
+def _is_patched(cls: type) -> bool:
+    found = vars(cls)
+    return any(found.get(name) is not method for name, method in _STOCK[cls].items())
+
+
+def _change(instance: Any, cls: type) -> None:
+    instance.__class__ = cls
+    # Its dict shares its keys with those of its former class: each look at such a one costs three times as much.
+    instance.__dict__ = {**vars(instance)}
 
 
 def adopt(protocol: asyncio.StreamReaderProtocol) -> None:
@@ -55,9 +111,11 @@ def adopt(protocol: asyncio.StreamReaderProtocol) -> None:
     loop = state["_loop"]
     if type(reader) is not asyncio.StreamReader or vars(reader)["_loop"] is not loop:
         return
-    if any(vars(cls).get(name) is not method for cls, name, method in _stock):
+    if _is_patched(asyncio.StreamReader) or _is_patched(asyncio.StreamReaderProtocol):
         return
     if "data_received" in state or not isinstance(loop, LoopCore):
         return
-    protocol.__class__ = ReaderProtocol
-    reader.__class__ = Reader
+    # A server's has this one; with it all have the same number, see `PLAIN`.
+    state.setdefault("_strong_reader", None)
+    _change(protocol, ReaderProtocol)
+    _change(reader, Reader)

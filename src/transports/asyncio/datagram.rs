@@ -77,6 +77,7 @@ impl DatagramTransport {
             protocol: protocol.into_bound(py),
             context: context.into_bound(py),
             buffered: false,
+            streams: false,
         })
     }
 

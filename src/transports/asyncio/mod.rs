@@ -17,7 +17,7 @@ mod transport;
 
 use pyo3::prelude::*;
 
-use crate::py::{names, objects, stock};
+use crate::py::{names, stock};
 
 /// Adds asyncio's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -27,11 +27,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     tls::register(module)?;
     module.add_class::<server::Listening>()?;
     module.add_class::<operation::Operation>()?;
-    let received = wrap_pyfunction!(streams::stream_data_received, module)?;
-    module.add(
-        "stream_data_received",
-        objects::as_method(received.as_any())?,
-    )?;
+    module.add_class::<streams::ReaderMethods>()?;
+    module.add_class::<streams::ReaderProtocolMethods>()?;
+    module.add_class::<streams::WriterMethods>()?;
     module.add_class::<pipe::PipeTransport>()?;
     module.add_class::<pipe_ends::ReadPipeTransport>()?;
     module.add_class::<pipe_ends::WritePipeTransport>()?;

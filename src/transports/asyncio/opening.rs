@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::sink::AsyncioSink;
-use super::transport::{Inner, StreamTransport, is_buffered};
+use super::transport::{Inner, StreamTransport, how_it_takes};
 use crate::io::medium::{Medium, Owner};
 use crate::io::sink::{Face, Sink};
 use crate::io::stream::{self, Flush, Options, Stream};
@@ -63,7 +63,7 @@ impl StreamTransport {
         let transport = StreamTransport {
             core: core.clone().unbind(),
             key: Flag::new(Key::NONE),
-            buffered: Flag::new(is_buffered(&start.protocol)?),
+            takes: Flag::new(how_it_takes(&start.protocol)?),
             inner: StateCell::new(Inner {
                 protocol: Some(start.protocol.unbind()),
                 context: Some(start.context.unbind()),
@@ -104,7 +104,7 @@ impl StreamTransport {
         Ok(StreamTransport {
             core: below.core.clone_ref(py),
             key: Flag::new(below.key()),
-            buffered: Flag::new(is_buffered(&protocol)?),
+            takes: Flag::new(how_it_takes(&protocol)?),
             inner: StateCell::new(Inner {
                 protocol: Some(protocol.unbind()),
                 context: Some(call::copy_context(py)?.unbind()),

@@ -202,6 +202,7 @@ impl PipeTransport {
             protocol: protocol.into_bound(py),
             context: context.into_bound(py),
             buffered: false,
+            streams: false,
         })
     }
 

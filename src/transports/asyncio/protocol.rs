@@ -6,6 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::streams;
 use crate::proto::marks::Pressure;
 use crate::py::bytes::Uninit;
 use crate::py::{call, errors, names};
@@ -15,6 +16,8 @@ pub struct Target<'py> {
     pub protocol: Bound<'py, PyAny>,
     pub context: Bound<'py, PyAny>,
     pub buffered: bool,
+    /// One of asyncio's streams, with our methods.
+    pub streams: bool,
 }
 
 impl<'py> Target<'py> {
@@ -62,6 +65,9 @@ impl<'py> Target<'py> {
 
     #[inline]
     pub fn data_received(&self, data: &Bound<'py, PyBytes>) -> PyResult<()> {
+        if self.streams && streams::deliver(&self.protocol, data)? {
+            return Ok(());
+        }
         let _entered = call::enter(&self.context);
         call::call_method1(
             &self.protocol,

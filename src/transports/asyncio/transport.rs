@@ -41,7 +41,7 @@ pub struct StreamTransport {
     pub(super) core: Py<LoopCore>,
     pub(super) key: Flag<Key>,
     pub(super) inner: StateCell<Inner>,
-    pub(super) buffered: Flag<bool>,
+    pub(super) takes: Flag<Takes>,
     pub(super) connected: Flag<bool>,
     pub(super) fd: Flag<Fd>,
     /// `write_eof()` took effect. Outlives the stream: a write after it is an error even then.
@@ -99,7 +99,8 @@ impl StreamTransport {
         Some(Target {
             protocol: protocol.into_bound(py),
             context: context.into_bound(py),
-            buffered: self.buffered.get(),
+            buffered: self.takes.get() == Takes::Buffered,
+            streams: self.takes.get() == Takes::Streams,
         })
     }
 
@@ -187,17 +188,30 @@ impl StreamTransport {
     }
 }
 
-/// Whether a protocol brings its own buffer. One of asyncio's streams gets the native methods on this way.
-pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// How a protocol takes what arrives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Takes {
+    Bytes,
+    /// In a buffer that it brings.
+    Buffered,
+    /// One of asyncio's streams.
+    Streams,
+}
+
+/// How a protocol takes what arrives. One of asyncio's streams gets the native methods on this way.
+pub(super) fn how_it_takes(protocol: &Bound<'_, PyAny>) -> PyResult<Takes> {
     let py = protocol.py();
     if protocol
         .get_type()
         .is(&names::STREAM_READER_PROTOCOL.get(py)?)
     {
         names::ADOPT_STREAM.get(py)?.call1((protocol,))?;
-        return Ok(false);
+        return Ok(Takes::Streams);
     }
-    protocol.is_instance(&names::ASYNCIO_BUFFERED_PROTOCOL.get(py)?)
+    if protocol.is_instance(&names::ASYNCIO_BUFFERED_PROTOCOL.get(py)?)? {
+        return Ok(Takes::Buffered);
+    }
+    Ok(Takes::Bytes)
 }
 
 pub(super) fn detach(
@@ -255,7 +269,7 @@ impl StreamTransport {
     /// Sends bytes, a bytearray or a memoryview; what the kernel does not take is kept (copied when it is mutable).
     /// Errors: TypeError; RuntimeError after `write_eof()`. After the connection was lost it warns.
     #[inline]
-    fn write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let data = Data::new(data)?;
         let transport = slf.get();
         if transport.eof.get() {
@@ -376,13 +390,13 @@ impl StreamTransport {
     /// Another protocol takes over; a `BufferedProtocol` brings its own buffer.
     pub(super) fn set_protocol(slf: &Bound<'_, Self>, protocol: Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
-        let buffered = is_buffered(&protocol)?;
+        let takes = how_it_takes(&protocol)?;
         let protocol = protocol.unbind();
         let old = slf
             .get()
             .inner
             .with(py, |inner, _| inner.protocol.replace(protocol));
-        slf.get().buffered.set(buffered);
+        slf.get().takes.set(takes);
         drop(old);
         Ok(())
     }

@@ -1,13 +1,52 @@
 //! The other half of an operation: the Future that its task waits for.
 
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 use super::{Operation, Phase, Place};
-use crate::py::{coroutine, names};
+use crate::py::{coroutine, names, objects};
 use crate::runtime::LoopCore;
 
 #[pymethods]
 impl Operation {
+    /// What a task asks for each time it waits is answered without a look at the class.
+    fn __getattribute__<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if name.is(intern!(py, "_asyncio_future_blocking")) {
+            return Ok(match slf.get().blocking.get() {
+                Some(value) => PyBool::new(py, value).to_owned().into_any(),
+                None => py.None().into_bound(py),
+            });
+        }
+        if name.is(intern!(py, "get_loop")) {
+            return LoopCore::bound_itself(slf.get().core.bind(py));
+        }
+        objects::generic_getattr(slf, name)
+    }
+
+    fn __setattr__(
+        slf: &Bound<'_, Self>,
+        name: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        if name.is(intern!(py, "_asyncio_future_blocking"))
+            && let Ok(value) = value.cast_exact::<PyBool>()
+        {
+            slf.get().blocking.set(Some(value.is_true()));
+            return Ok(());
+        }
+        objects::generic_setattr(slf, name, Some(value))
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        objects::generic_setattr(slf, name, None)
+    }
+
     #[getter]
     fn _asyncio_future_blocking(&self) -> Option<bool> {
         self.blocking.get()
@@ -18,7 +57,6 @@ impl Operation {
         self.blocking.set(value);
     }
 
-    // No `get_loop()`: a task asks for that first, and to find none costs it less than to call it.
     #[getter]
     fn _loop(&self) -> &Py<LoopCore> {
         &self.core

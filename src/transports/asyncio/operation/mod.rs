@@ -1,4 +1,4 @@
-//! The coroutine that `loop.sock_recv()` and its kin answer, and a stream's `read()`.
+//! The coroutine that `loop.sock_recv()` and its kin answer, and a stream's `read()` and `drain()`.
 //!
 //! It is tried in its first step. If it would block it parks itself (on the loop's watcher, or with the stream's reader)
 //! and yields itself: to the task it is the Future to wait for, too. So an operation costs one object, and when what it
@@ -6,6 +6,7 @@
 //! that was cancelled meanwhile stays in the kernel.
 
 mod future;
+mod spare;
 
 use std::mem::ManuallyDrop;
 
@@ -48,10 +49,30 @@ enum Place {
     Reader,
 }
 
+/// Whose it is, by its qualified name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Loop,
+    Reader,
+    Writer,
+}
+
+impl Kind {
+    fn of(work: &Work) -> Self {
+        match work {
+            Work::Read(_) => Kind::Reader,
+            Work::Drain(_) => Kind::Writer,
+            _ => Kind::Loop,
+        }
+    }
+}
+
 /// A callback and the context it runs in.
 type Callback = (Py<PyAny>, Option<Py<PyAny>>);
 
 struct Inner {
+    /// The socket, the `StreamReader` or the `StreamWriter`; None once it is over.
+    subject: Option<Py<PyAny>>,
     work: Work,
     /// The task's wake-up.
     callback: Option<Callback>,
@@ -77,10 +98,8 @@ impl Inner {
 #[pyclass(frozen, module = "interloop._core")]
 pub struct Operation {
     core: ManuallyDrop<Py<LoopCore>>,
-    /// The socket, or the `StreamReader`.
-    subject: ManuallyDrop<Py<PyAny>>,
-    name: &'static str,
-    of_reader: bool,
+    name: Flag<&'static str>,
+    kind: Flag<Kind>,
     inner: StateCell<Inner>,
     phase: Flag<Phase>,
     place: Flag<Place>,
@@ -96,13 +115,12 @@ impl Operation {
         name: &'static str,
         work: Work,
     ) -> Self {
-        let of_reader = matches!(work, Work::Read(_));
         Operation {
             core: ManuallyDrop::new(core.clone().unbind()),
-            subject: ManuallyDrop::new(subject),
-            of_reader,
-            name,
+            kind: Flag::new(Kind::of(&work)),
+            name: Flag::new(name),
             inner: StateCell::new(Inner {
+                subject: Some(subject),
                 work,
                 callback: None,
                 rare: None,
@@ -113,22 +131,33 @@ impl Operation {
         }
     }
 
+    /// What it is about. Errors: RuntimeError once it is over.
+    #[inline]
+    fn subject<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.inner
+            .with(py, |inner, refs| {
+                inner.subject.as_ref().map(|subject| refs.clone(subject))
+            })
+            .map(|subject| subject.into_bound(py))
+            .ok_or_else(Self::exhausted)
+    }
+
     fn qualified_name(&self) -> String {
-        let owner = if self.of_reader {
-            "StreamReader"
-        } else {
-            "Loop"
+        let owner = match self.kind.get() {
+            Kind::Reader => "StreamReader",
+            Kind::Writer => "StreamWriter",
+            Kind::Loop => "Loop",
         };
-        format!("{owner}.{}", self.name)
+        format!("{owner}.{}", self.name.get())
     }
 
     /// What stock checks before anything else.
     #[inline]
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if self.of_reader {
+        if self.kind.get() != Kind::Loop {
             return Ok(());
         }
-        let sock = self.subject.bind(py);
+        let sock = &self.subject(py)?;
         if !sock.get_type().is(&names::SOCKET.get(py)?) {
             names::CHECK_SSL_SOCKET.get(py)?.call1((sock,))?;
         }
@@ -146,13 +175,13 @@ impl Operation {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         let operation = slf.get();
+        let sock = &operation.subject(py)?;
         operation.phase.set(Phase::Running);
         let mut work = operation.take_work(py);
         let core = operation.core.bind(py);
-        let sock = operation.subject.bind(py);
-        let subject = match &work {
-            Work::Read(_) => Ok(Subject::of_reader(core, sock)),
-            _ => Subject::new(core, sock),
+        let subject = match operation.kind.get() {
+            Kind::Loop => Subject::new(core, sock),
+            Kind::Reader | Kind::Writer => Ok(Subject::of_stream(core, sock)),
         };
         let result = subject.and_then(|subject| {
             let outcome = body(&mut work, &subject)?;
@@ -190,15 +219,15 @@ impl Operation {
                 Ok(Some(yielded))
             }
             Ok(Outcome::Silent) => {
-                operation.phase.set(Phase::Over);
+                Self::end(slf);
                 Ok(None)
             }
             Ok(Outcome::Done(value)) => {
-                operation.phase.set(Phase::Over);
+                Self::end(slf);
                 Err(coroutine::finish(&value))
             }
             Err(error) => {
-                operation.phase.set(Phase::Over);
+                Self::end(slf);
                 Err(error)
             }
         }
@@ -211,7 +240,7 @@ impl Operation {
         slf.get().phase.set(Phase::Over);
         let mut work = slf.get().take_work(py);
         if let Work::Read(reading) = &mut work {
-            reading.give_back(slf.get().subject.bind(py))?;
+            reading.give_back(&slf.get().subject(py)?)?;
         }
         Ok(work)
     }
@@ -239,7 +268,7 @@ impl Operation {
                 operation.core.get().unpark(py, fd, side, slf.as_any());
                 Ok(())
             }
-            Place::Reader => Reading::unpark(operation.subject.bind(py), slf.as_any()),
+            Place::Reader => Reading::unpark(&operation.subject(py)?, slf.as_any()),
         }
     }
 
@@ -311,6 +340,14 @@ impl Operation {
         Ok(())
     }
 
+    /// Whether its task is to be told an exception.
+    fn has_error(&self, py: Python<'_>) -> bool {
+        self.inner.with(
+            py,
+            |inner, _| matches!(&inner.rare, Some(rare) if rare.error.is_some()),
+        )
+    }
+
     fn is_done(&self) -> bool {
         matches!(
             self.phase.get(),
@@ -331,15 +368,24 @@ fn resume(_core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<()
 /// Tells whoever waits for the operation: its task takes its next step in here.
 fn go_on(core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = core.py();
-    let (first, more) = object.cast::<Operation>()?.get().take_callbacks(py);
+    let operation = object.cast::<Operation>()?.get();
+    let (first, more) = operation.take_callbacks(py);
+    // A task asks any object but asyncio's own Future for its result by a name made anew each time, which costs more
+    // than the rest of waking it. There is nothing to be told by ours: it gets a Future that has ended with None.
+    let plain = operation.phase.get() == Phase::Woken && !operation.has_error(py);
     for (callback, context) in first.into_iter().chain(more) {
         let callback = callback.into_bound(py);
         let context = context.map(|context| context.into_bound(py));
+        let told = if plain && coroutine::is_task_wakeup(&callback)? {
+            &names::FINISHED_FUTURE.get(py)?
+        } else {
+            object
+        };
         let result = match &context {
             Some(context) => {
-                Entered::new(context).and_then(|_entered| call::call1(&callback, object))
+                Entered::new(context).and_then(|_entered| call::call1(&callback, told))
             }
-            None => call::call1(&callback, object),
+            None => call::call1(&callback, told),
         };
         match result {
             Ok(_) => {}
@@ -441,7 +487,7 @@ impl Operation {
 
     #[getter]
     fn __name__(&self) -> &'static str {
-        self.name
+        self.name.get()
     }
 
     #[getter]
@@ -480,9 +526,9 @@ impl Operation {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&*self.core)?;
-        visit.call(&*self.subject)?;
         self.inner
             .try_with(|inner| {
+                visit.call(inner.subject.as_ref())?;
                 let rare = inner.rare.as_deref();
                 let more = rare.map_or(&[][..], |rare| &rare.more);
                 for (callback, context) in inner.callback.iter().chain(more) {
@@ -507,7 +553,8 @@ impl Operation {
     fn __clear__(&self, py: Python<'_>) {
         let callbacks = self.take_callbacks(py);
         let work = self.take_work(py);
-        drop((callbacks, work));
+        let subject = self.inner.with(py, |inner, _| inner.subject.take());
+        drop((callbacks, work, subject));
     }
 }
 
@@ -524,14 +571,9 @@ impl Drop for Operation {
             call::release(py, Some(callback));
             call::release(py, context);
         }
-        // SAFETY: nobody looks at them after this.
-        let (core, subject) = unsafe {
-            (
-                ManuallyDrop::take(&mut self.core),
-                ManuallyDrop::take(&mut self.subject),
-            )
-        };
-        call::release(py, Some(subject));
+        call::release(py, inner.subject.take());
+        // SAFETY: nobody looks at it after this.
+        let core = unsafe { ManuallyDrop::take(&mut self.core) };
         call::release(py, Some(core));
     }
 }

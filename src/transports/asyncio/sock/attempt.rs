@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::iterator::PySendResult;
 use pyo3::types::{PyBytes, PyTuple};
 
-use super::super::streams::Reading;
+use super::super::streams::{Draining, Reading};
 use super::connect::Connect;
 use crate::io::file::Portion;
 use crate::py::bytes::{self, Uninit, Unseen};
@@ -30,8 +30,10 @@ pub enum Work {
     File(FilePart),
     Accept(Py<PyTuple>),
     Connect(Connect),
-    /// Of a stream.
+    /// Of a stream's reader.
     Read(Reading),
+    /// Of a stream's writer.
+    Drain(Draining),
     /// A method of the socket.
     Call {
         method: &'static str,
@@ -72,6 +74,16 @@ pub enum Outcome<'py> {
     Yield(Bound<'py, PyAny>),
 }
 
+impl<'py> Outcome<'py> {
+    /// What a step of another coroutine means for the one that waits for it.
+    pub fn of_step(step: PySendResult<'py>) -> Self {
+        match step {
+            PySendResult::Next(yielded) => Outcome::Yield(yielded),
+            PySendResult::Return(value) => Outcome::Done(value),
+        }
+    }
+}
+
 /// A socket and how to ask it.
 pub struct Subject<'a, 'py> {
     pub core: &'a Bound<'py, LoopCore>,
@@ -94,11 +106,11 @@ impl<'a, 'py> Subject<'a, 'py> {
         Ok(Subject { core, sock, fd })
     }
 
-    /// A `StreamReader`.
-    pub fn of_reader(core: &'a Bound<'py, LoopCore>, reader: &'a Bound<'py, PyAny>) -> Self {
+    /// A `StreamReader` or `StreamWriter`.
+    pub fn of_stream(core: &'a Bound<'py, LoopCore>, object: &'a Bound<'py, PyAny>) -> Self {
         Subject {
             core,
-            sock: reader,
+            sock: object,
             fd: None,
         }
     }
@@ -183,6 +195,7 @@ impl Work {
             }
             Work::Connect(connect) => connect.attempt(subject),
             Work::Read(reading) => reading.attempt(subject.sock),
+            Work::Drain(draining) => draining.attempt(subject.sock),
             Work::Call { method, side, args } => {
                 let (method, side, args) = (*method, *side, args.bind(py).clone());
                 self.ask(method, side, subject, &args)
@@ -196,6 +209,7 @@ impl Work {
         match self {
             Work::Connect(connect) => connect.resolver(),
             Work::Read(reading) => reading.awaited(),
+            Work::Drain(draining) => draining.awaited(),
             _ => None,
         }
     }
@@ -209,10 +223,7 @@ impl Work {
     ) -> PyResult<Outcome<'py>> {
         match self {
             Work::Connect(connect) => connect.resolved(subject, coroutine, step),
-            _ => Ok(match step {
-                PySendResult::Next(yielded) => Outcome::Yield(yielded),
-                PySendResult::Return(value) => Outcome::Done(value),
-            }),
+            _ => Ok(Outcome::of_step(step)),
         }
     }
 
@@ -238,6 +249,7 @@ impl Work {
             Work::Call { args, .. } => visitor(args.as_any()),
             Work::Connect(connect) => connect.visit(visitor),
             Work::Read(reading) => reading.visit(visitor),
+            Work::Drain(draining) => draining.awaited().into_iter().for_each(visitor),
             Work::Sending(..) | Work::Recv(_) | Work::File(_) | Work::Accept(_) | Work::Nothing => {
             }
         }
