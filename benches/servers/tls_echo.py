@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
 import functools
 import ssl
 import tempfile
 
+import _certificate
 import _control
 import _loops
 import asyncio_echo
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def context() -> ssl.SSLContext:
     """A server's context with a certificate made for this run, which no client looks at."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    today = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - datetime.timedelta(days=1))
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile() as file:
-        private = serialization.PrivateFormat.PKCS8
-        pem = serialization.Encoding.PEM
-        file.write(key.private_bytes(pem, private, serialization.NoEncryption()))
-        file.write(certificate.public_bytes(pem))
+        file.write(_certificate.make())
         file.flush()
         made.load_cert_chain(file.name)
     return made

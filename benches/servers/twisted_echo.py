@@ -1,4 +1,4 @@
-"""Echo server of a Twisted protocol, on one of the reactors that compete."""
+"""Echo server of a Twisted protocol, on one of the reactors that compete; with `--tls` by `listenSSL`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ BACKLOG = 4096
 open_connections = 0
 
 
+def certificate():
+    """A private certificate made for this run, which no client looks at."""
+    import _certificate
+    from twisted.internet import ssl
+
+    return ssl.PrivateCertificate.loadPEM(_certificate.make())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reactor", choices=_reactors.NAMES, required=True)
+    parser.add_argument("--tls", action="store_true")
     options = parser.parse_args()
 
     _control.raise_descriptor_limit()
@@ -40,7 +49,12 @@ def main():
         def buildProtocol(self, address):
             return Echo()
 
-    port = reactor.listenTCP(0, Factory(), backlog=BACKLOG, interface="127.0.0.1")
+    if options.tls:
+        port = reactor.listenSSL(
+            0, Factory(), certificate().options(), backlog=BACKLOG, interface="127.0.0.1"
+        )
+    else:
+        port = reactor.listenTCP(0, Factory(), backlog=BACKLOG, interface="127.0.0.1")
     _control.announce(port.getHost().port)
     _control.start(
         stop=lambda: reactor.callFromThread(reactor.stop),

@@ -31,7 +31,7 @@ pub fn adopt(core: &Bound<'_, LoopCore>, mut stream: Stream) -> PyResult<Key> {
             parts.stream.registered = result.is_ok();
             // What came from another loop may have something to do at once.
             parts.requeue();
-            if !parts.stream.out.is_empty() {
+            if !parts.stream.out.is_empty() || parts.stream.fill {
                 parts.hold();
             }
         }
@@ -77,6 +77,16 @@ pub fn tell_drained(core: &Bound<'_, LoopCore>, key: Key, tell: bool) {
 pub fn hold(core: &Bound<'_, LoopCore>, key: Key) {
     core.get().state.with(core.py(), |state, _| {
         if let Some(mut parts) = parts(state, key) {
+            parts.hold();
+        }
+    });
+}
+
+/// Has the face asked at the end of this turn what it has to write.
+pub fn hold_to_fill(core: &Bound<'_, LoopCore>, key: Key) {
+    core.get().state.with(core.py(), |state, _| {
+        if let Some(mut parts) = parts(state, key) {
+            parts.stream.fill = true;
             parts.hold();
         }
     });

@@ -63,6 +63,12 @@ pub trait Sink: Sync {
     /// The write buffer crossed a water mark.
     fn pressure(&self, stream: &Stream<'_, '_>, pressure: Pressure) -> PyResult<()>;
 
+    /// The turn ends, and what was written leaves: the face may write more. Asked for with
+    /// [`hold_to_fill`](super::adopted::hold_to_fill), each time.
+    fn fill(&self, _stream: &Stream<'_, '_>) -> PyResult<()> {
+        Ok(())
+    }
+
     /// Everything that was written has left: told only after [`tell_drained`](super::adopted::tell_drained), each time.
     fn drained(&self, _stream: &Stream<'_, '_>) -> PyResult<()> {
         Ok(())

@@ -78,6 +78,8 @@ pub struct Stream {
     pub(super) queued: bool,
     /// It waits for the end of the turn.
     pub(super) flush_queued: bool,
+    /// The face has something to write at the end of the turn.
+    pub(super) fill: bool,
     /// The face wants to hear when everything has left.
     pub(super) tell_drained: bool,
 }
@@ -108,6 +110,7 @@ impl Stream {
             writable: false,
             queued: false,
             flush_queued: false,
+            fill: false,
             tell_drained: false,
         }
     }

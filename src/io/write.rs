@@ -181,8 +181,47 @@ impl Parts<'_> {
 }
 
 fn flush_held(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
-    stream::with(core, key, |stream| stream.flush_queued = false);
+    let filling = core.get().state.with(core.py(), |state, refs| {
+        let stream = state.driver::<Stream>(key)?;
+        stream.flush_queued = false;
+        std::mem::take(&mut stream.fill).then(|| stream.face.clone_ref(refs))
+    });
+    if let Some(face) = filling {
+        face.call(core, key, |sink, stream| sink.fill(stream))?;
+    }
     flush(core, key)
+}
+
+/// Sends what a face has made in a block of its own, when it is asked at the end of a turn (`now`); what the kernel
+/// does not take is kept, and otherwise all of it, until then. What ends already takes nothing.
+pub fn send_made(core: &Bound<'_, LoopCore>, key: Key, wire: &[u8], now: bool) -> PyResult<()> {
+    let py = core.py();
+    let result = core.get().state.with(py, |state, _| {
+        let Some(mut parts) = parts(state, key) else {
+            return Ok(());
+        };
+        let stream = &mut *parts.stream;
+        if stream.life.may_write(stream.rules).is_err() {
+            return Ok(());
+        }
+        let mut count = 0;
+        if now && stream.out.is_empty() {
+            match stream.medium.send(stream.fd, wire) {
+                Ok(taken) => count = taken,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if count < wire.len() {
+            push_wire(stream, &wire[count..]);
+            parts.hold();
+        }
+        Ok(())
+    });
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => stream::fail(core, key, Failed::Write, errors::os_error(py, &error)),
+    }
 }
 
 /// Sends as much of the write buffer as the kernel takes, in as few calls as possible.

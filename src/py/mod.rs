@@ -4,6 +4,7 @@ pub mod address;
 pub mod bytes;
 pub mod call;
 pub mod cell;
+pub mod cffi;
 pub mod coroutine;
 pub mod errors;
 pub mod fields;

@@ -129,6 +129,8 @@ imported! {
     TWISTED_ACCEPT = "interloop.twisted.ports", "accept";
     TWISTED_ACCEPT_FAILED = "interloop.twisted.ports", "accept_failed";
     TWISTED_CANNOT_ACCEPT = "interloop.twisted.ports", "cannot_accept";
+    TWISTED_FILL_FAILED = "interloop.twisted.connections", "fill_failed";
+    PYOPENSSL_WANT_READ = "OpenSSL.SSL", "WantReadError";
     RE_COMPILE = "re", "compile";
     TORNADO_STREAM_CLOSED = "tornado.iostream", "StreamClosedError";
     TORNADO_UNSATISFIABLE = "tornado.iostream", "UnsatisfiableReadError";

@@ -1,5 +1,6 @@
 //! The functions of one copy of OpenSSL, found in it at run time. We never link to OpenSSL: the process may hold several
-//! copies of it, and an object of one must not reach a function of another.
+//! copies of it, and an object of one must not reach a function of another. What is needed of the interpreter's copy and
+//! of pyOpenSSL's are two tables, since the second shows less of itself.
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
 use std::ptr::NonNull;
@@ -35,21 +36,27 @@ pub const BIO_CTRL_FLUSH: c_int = 11;
 pub const BIO_CTRL_PENDING: c_int = 10;
 
 macro_rules! functions {
-    ($($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// OpenSSL's functions, under their own names.
+    ($(#[$meta:meta])* $table:ident: $($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        $(#[$meta])*
         #[allow(non_snake_case)]
-        pub struct Functions {
+        pub struct $table {
             $(pub $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
         }
 
-        impl Functions {
+        impl $table {
             /// Looks all of them up. `None` when one is missing.
-            fn find(library: &Library) -> Option<Functions> {
-                Some(Functions {
+            ///
+            /// # Safety
+            /// What `find` answers is OpenSSL's function of that name, of its documented type, or one that does the same;
+            /// it stays.
+            pub unsafe fn find(
+                mut find: impl FnMut(&'static CStr) -> Option<NonNull<c_void>>,
+            ) -> Option<$table> {
+                Some($table {
                     $($name: {
                         let name = concat!(stringify!($name), "\0");
-                        let symbol = library.symbol(CStr::from_bytes_with_nul(name.as_bytes()).ok()?)?;
-                        // SAFETY: OpenSSL's function of that name, whose documented type this is; the library stays.
+                        let symbol = find(CStr::from_bytes_with_nul(name.as_bytes()).ok()?)?;
+                        // SAFETY: what the caller says; the type is the documented one.
                         unsafe {
                             std::mem::transmute::<
                                 NonNull<c_void>,
@@ -64,6 +71,8 @@ macro_rules! functions {
 }
 
 functions! {
+    /// What drives a connection whose BIO is ours, under OpenSSL's own names.
+    Functions:
     OpenSSL_version_num: fn() -> c_ulong;
     TLS_method: fn() -> *const c_void;
     TLS_client_method: fn() -> *const c_void;
@@ -96,6 +105,20 @@ functions! {
     BIO_clear_flags: fn(*mut Bio, c_int);
 }
 
+functions! {
+    /// What drives a connection between two memory BIOs.
+    MemoryFunctions:
+    SSL_read: fn(*mut Ssl, *mut c_void, c_int) -> c_int;
+    SSL_write: fn(*mut Ssl, *const c_void, c_int) -> c_int;
+    SSL_pending: fn(*const Ssl) -> c_int;
+    SSL_shutdown: fn(*mut Ssl) -> c_int;
+    SSL_get_error: fn(*const Ssl, c_int) -> c_int;
+    ERR_clear_error: fn();
+    BIO_read: fn(*mut Bio, *mut c_void, c_int) -> c_int;
+    BIO_write: fn(*mut Bio, *const c_void, c_int) -> c_int;
+    BIO_get_mem_data: fn(*mut Bio, *mut *mut c_char) -> c_long;
+}
+
 /// One copy of OpenSSL, and the kind of BIO that was made in it for us. Lives as long as the process.
 pub struct OpenSsl {
     pub functions: Functions,
@@ -119,7 +142,9 @@ impl OpenSsl {
         read: BioRead,
         ctrl: BioCtrl,
     ) -> Option<OpenSsl> {
-        let functions = Functions::find(&Library::loaded(path)?)?;
+        let library = Library::loaded(path)?;
+        // SAFETY: the linker's own names for them, in a library that is OpenSSL and stays.
+        let functions = unsafe { Functions::find(|name| library.symbol(name)) }?;
         // SAFETY: takes nothing, answers a number.
         if unsafe { (functions.OpenSSL_version_num)() } != version {
             return None;

@@ -252,3 +252,60 @@ def connect(request, reactor):
     for port in ports:
         port.stopListening()
     reactor.iterate(0)
+
+
+@pytest.fixture
+def seam(request, monkeypatch):
+    """TLS with that reactor, as if it were installed: nothing in a process can take back that one is."""
+
+    def seam(kind, reactor):
+        from twisted.protocols import tls
+
+        monkeypatch.setattr(tls, "_get_default_clock", lambda: reactor)
+        if kind == OURS:
+            from interloop.twisted.tls import offer, withdraw
+
+            offer()
+            request.addfinalizer(withdraw)
+        return reactor
+
+    return seam
+
+
+@pytest.fixture
+def ways(kind, reactor, seam):
+    from tw_tls import Ways
+
+    made = Ways(seam(kind, reactor))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["listenSSL", "startTLS", "connectSSL", "wrapClientTLS"])
+def meet(request, reactor, ways):
+    """meet(): a protocol with TLS and its peer, each knowing that the other's handshake is over."""
+
+    def meet(made=None, options=None, **peer):
+        from tw_connections import Told
+        from tw_tls import shake
+
+        told, other = getattr(ways, request.param)(made or Told, options, **peer)
+        shake(reactor, told, other)
+        return told, other
+
+    return meet
+
+
+@pytest.fixture
+def served(reactor, ways):
+    """The same, of a server."""
+
+    def served(made=None, options=None, **peer):
+        from tw_connections import Told
+        from tw_tls import shake
+
+        told, other = ways.listenSSL(made or Told, options, **peer)
+        shake(reactor, told, other)
+        return told, other
+
+    return served

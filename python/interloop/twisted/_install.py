@@ -12,6 +12,7 @@ from twisted.internet.error import ReactorAlreadyInstalledError
 from twisted.internet.main import installReactor
 
 from interloop import Loop
+from interloop.twisted import tls
 from interloop.twisted.culprit import who_installed
 from interloop.twisted.reactor import Reactor
 
@@ -49,6 +50,7 @@ def install(eventloop: Loop | None = None) -> Reactor:
     else:
         reactor = installed
     reactor._life.follow()
+    tls.offer()
     return reactor
 
 
@@ -68,4 +70,5 @@ def uninstall() -> None:
     if getattr(twisted.internet, "reactor", None) is reactor:
         del twisted.internet.reactor
     atexit.unregister(reactor._life.end_home)
+    tls.withdraw()
     reactor._life.leave()

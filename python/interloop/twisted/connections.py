@@ -30,7 +30,7 @@ DONE = Failure(error.ConnectionDone())
 LOST = Failure(error.ConnectionLost())
 
 
-class _Plain:
+class Plain:
     """What TLS calls to get at the connection beneath it; see `_newtls._BypassTLS`."""
 
     write = TwistedConnection._write
@@ -72,7 +72,7 @@ class _Native(TwistedConnection):
 
     def startTLS(self: Any, ctx: Any, normal: bool = True) -> None:
         """Like `ITLSTransport.startTLS`."""
-        _start_tls(self, ctx, normal, _Plain)
+        _start_tls(self, ctx, normal, Plain)
 
 
 class Server(_Native, tcp.Server):  # type: ignore[misc]
@@ -158,6 +158,11 @@ def data_failed(connection: Any, exception: BaseException) -> None:
 def failed(connection: Any, exception: BaseException) -> None:
     """A method that was told of the connection's end raised."""
     _err(Failure(exception), system=connection.logPrefix())
+
+
+def fill_failed(connection: Any, exception: BaseException) -> None:
+    """What TLS does before it writes raised, as in a delayed call of its own."""
+    _call_with_logger(connection, _err, Failure(exception))
 
 
 def half_closed(connection: Any, protocol: Any) -> None:

@@ -11,6 +11,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::log_context;
 use super::sink::TwistedSink;
+use super::tls::TwistedTls;
 use crate::io::medium::{Medium, Owner};
 use crate::io::receive::Lately;
 use crate::io::sink::Face;
@@ -44,6 +45,8 @@ pub(super) struct Inner {
     pub(super) socket: Option<Py<PyAny>>,
     /// The reactor's set of its connections.
     pub(super) registry: Option<Py<PySet>>,
+    /// Who makes records of what its protocol wrote in a turn.
+    pub(super) filler: Option<Py<TwistedTls>>,
 }
 
 /// The native half of a Twisted transport. All methods belong to the reactor's thread.
@@ -62,6 +65,7 @@ pub struct TwistedConnection {
     pub(super) aborting: Flag<bool>,
     pub(super) tls: Flag<bool>,
     pub(super) has_producer: Flag<bool>,
+    has_filler: Flag<bool>,
     pub(super) lately: Lately,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
@@ -168,6 +172,47 @@ impl TwistedConnection {
         Ok(())
     }
 
+    /// Sends records that were made for it: `now`, at the end of a turn, or then.
+    pub(super) fn send_records(slf: &Bound<'_, Self>, wire: &[u8], now: bool) -> PyResult<()> {
+        let connection = slf.get();
+        if !connection.accepts() {
+            return Ok(());
+        }
+        let Some(place) = connection.place(slf.py()) else {
+            return Ok(());
+        };
+        write::send_made(&place.core, place.key, wire, now)?;
+        if connection.has_producer.get() {
+            Self::pause_producer(slf, &place)?;
+        }
+        Ok(())
+    }
+
+    /// The protocol, when it is TLS that takes records as they were received.
+    #[inline]
+    pub(super) fn reader<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, TwistedTls>>> {
+        if !slf.get().has_filler.get() {
+            return Ok(None);
+        }
+        let py = slf.py();
+        let Ok(tls) = slf
+            .getattr(intern!(py, "protocol"))?
+            .cast_into::<TwistedTls>()
+        else {
+            return Ok(None);
+        };
+        Ok(TwistedTls::takes_records(&tls)?.then_some(tls))
+    }
+
+    /// From now on that one is asked before what was written in a turn leaves.
+    pub(super) fn set_filler(slf: &Bound<'_, Self>, filler: Option<Py<TwistedTls>>) {
+        slf.get().has_filler.set(filler.is_some());
+        let old = slf.get().inner.with(slf.py(), |inner, _| {
+            std::mem::replace(&mut inner.filler, filler)
+        });
+        drop(old);
+    }
+
     #[cold]
     fn pause_producer(slf: &Bound<'_, Self>, place: &Place<'_>) -> PyResult<()> {
         let waiting = stream::with(&place.core, place.key, |stream| stream.buffered());
@@ -234,6 +279,7 @@ impl TwistedConnection {
                 producer: None,
                 socket: None,
                 registry: None,
+                filler: None,
             }),
             log: StateCell::new(None),
             fd: Flag::new(-1),
@@ -246,6 +292,7 @@ impl TwistedConnection {
             aborting: Flag::new(false),
             tls: Flag::new(false),
             has_producer: Flag::new(false),
+            has_filler: Flag::new(false),
             lately: Lately::default(),
             built: true,
         }
@@ -465,6 +512,7 @@ impl TwistedConnection {
                 visit.call(inner.core.as_ref())?;
                 visit.call(inner.context.as_ref())?;
                 visit.call(inner.producer.as_ref())?;
+                visit.call(inner.filler.as_ref())?;
                 visit.call(inner.socket.as_ref())?;
                 visit.call(inner.registry.as_ref())
             })
@@ -480,6 +528,7 @@ impl TwistedConnection {
                 inner.producer.take(),
                 inner.socket.take(),
                 inner.registry.take(),
+                inner.filler.take(),
             )
         });
         let log = self.log.with(py, |log, _| log.take());

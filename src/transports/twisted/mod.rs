@@ -11,6 +11,7 @@ mod log_context;
 mod port;
 mod sink;
 mod thread_calls;
+mod tls;
 
 use pyo3::prelude::*;
 
@@ -20,6 +21,7 @@ use crate::py::objects;
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<connection::TwistedConnection>()?;
     module.add_class::<port::TwistedPort>()?;
+    module.add_class::<tls::TwistedTls>()?;
     module.add_class::<delayed_call::DelayedCall>()?;
     module.add_function(wrap_pyfunction!(call_later::delayed_calls, module)?)?;
     module.add_function(wrap_pyfunction!(thread_calls::run_thread_calls, module)?)?;

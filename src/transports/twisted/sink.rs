@@ -8,6 +8,7 @@ use pyo3::types::PyString;
 
 use super::connection::TwistedConnection;
 use super::log_context;
+use super::tls::TwistedTls;
 use crate::io::read::{self, Received};
 use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
 use crate::io::stream;
@@ -41,6 +42,51 @@ fn tell(
     }
 }
 
+/// Has records read by the protocol that is TLS, straight from where they were received.
+fn read_records(
+    stream: &Stream<'_, '_>,
+    connection: &Bound<'_, TwistedConnection>,
+    tls: &Bound<'_, TwistedTls>,
+) -> PyResult<Taken> {
+    let py = connection.py();
+    let core = stream.core.get();
+    let mut scratch = core.take_scratch(py);
+    let taken = match read::receive(stream.core, stream.key, &mut scratch) {
+        Received::Bytes(count) => {
+            // SAFETY: `receive` says that it has written them.
+            let data = unsafe { scratch[..count].assume_init_ref() };
+            told(connection, || TwistedTls::receive(tls, data))
+        }
+        Received::Eof => Ok(Taken::Eof),
+        Received::Failed(error) => read::failed(stream.core, stream.key, error),
+        Received::WouldBlock | Received::Gone => Ok(Taken::Nothing),
+    };
+    core.give_scratch(py, scratch);
+    taken
+}
+
+/// Runs what tells a protocol of bytes in the connection's contexts. What it raises loses the connection.
+#[inline]
+fn told(
+    connection: &Bound<'_, TwistedConnection>,
+    tell: impl FnOnce() -> PyResult<()>,
+) -> PyResult<Taken> {
+    let py = connection.py();
+    let context = connection.get().context(py);
+    let entered = context.as_ref().and_then(call::enter);
+    let logging = log_context::enter(connection)?;
+    let result = tell();
+    drop(logging);
+    if let Err(error) = result {
+        names::TWISTED_DATA_FAILED
+            .get(py)?
+            .call1((connection, error))?;
+        return Ok(Taken::Nothing);
+    }
+    drop(entered);
+    Ok(Taken::Bytes)
+}
+
 impl Sink for TwistedSink {
     fn made(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
         // Twisted's own transport tells the protocol.
@@ -51,26 +97,19 @@ impl Sink for TwistedSink {
     fn read(&self, stream: &Stream<'_, '_>) -> PyResult<Taken> {
         let connection = face(stream)?;
         let py = connection.py();
+        if let Some(tls) = TwistedConnection::reader(connection)? {
+            return read_records(stream, connection, &tls);
+        }
         let data = match connection.get().lately.receive(stream) {
             Ok(data) => data,
             Err(Received::Eof) => return Ok(Taken::Eof),
             Err(Received::Failed(error)) => return read::failed(stream.core, stream.key, error),
             Err(_) => return Ok(Taken::Nothing),
         };
-        let context = connection.get().context(py);
-        let entered = context.as_ref().and_then(call::enter);
-        let logging = log_context::enter(connection)?;
-        let protocol = connection.getattr(intern!(py, "protocol"))?;
-        let result = call::call_method1(&protocol, intern!(py, "dataReceived"), data.as_any());
-        drop(logging);
-        if let Err(error) = result {
-            names::TWISTED_DATA_FAILED
-                .get(py)?
-                .call1((connection, error))?;
-            return Ok(Taken::Nothing);
-        }
-        drop(entered);
-        Ok(Taken::Bytes)
+        told(connection, || {
+            let protocol = connection.getattr(intern!(py, "protocol"))?;
+            call::call_method1(&protocol, intern!(py, "dataReceived"), data.as_any()).map(drop)
+        })
     }
 
     fn eof(&self, stream: &Stream<'_, '_>) -> PyResult<AfterEof> {
@@ -86,6 +125,22 @@ impl Sink for TwistedSink {
 
     fn pressure(&self, _stream: &Stream<'_, '_>, _pressure: Pressure) -> PyResult<()> {
         // There are no marks: a producer is looked after with every write.
+        Ok(())
+    }
+
+    fn fill(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
+        let connection = face(stream)?;
+        let py = connection.py();
+        let filler = connection.get().inner.with(py, |inner, refs| {
+            inner.filler.as_ref().map(|filler| refs.clone(filler))
+        });
+        if let Some(filler) = filler
+            && let Err(error) = TwistedTls::fill(filler.bind(py))
+        {
+            names::TWISTED_FILL_FAILED
+                .get(py)?
+                .call1((connection, error))?;
+        }
         Ok(())
     }
 
