@@ -61,6 +61,10 @@ class Proof:
         self._journal = journal
         self._child = child
 
+    def pytest_configure(self, config: Any) -> None:
+        # Their conftest names it; what it asks for is pytest-rerunfailures' business, which would hide what fails.
+        config.addinivalue_line("markers", "flaky: may fail by chance")
+
     def pytest_collection_finish(self) -> None:
         self._journal.write("info", reactor=reactors.installed(), child=self._child)
 
@@ -81,7 +85,12 @@ def run(job: Job, journal: Journal) -> None:
         journal,
         folder,
         reactors.CONNECTIONS_MADE,
-        ["-c", str(folder / "pyproject.toml"), "-m", "not requires_internet"],
+        [
+            *("-c", str(folder / "pyproject.toml"), "-m", "not requires_internet"),
+            # Scrapy's settings make errors of warnings, and these are newer than its tests.
+            *("-W", "ignore:fixture 'dh' is wrapped by @staticmethod:pytest.PytestWarning"),
+            *("-W", "ignore::pytest.PytestRemovedIn10Warning"),
+        ],
         Proof(journal, child),
         needs=("twisted",),
     )
