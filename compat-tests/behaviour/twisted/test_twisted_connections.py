@@ -7,7 +7,12 @@ import socket
 import pytest
 from tw_connections import HalfTold, Told, until
 from twisted.internet import protocol
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+)
 from twisted.internet.interfaces import ITCPTransport
 from zope.interface.verify import verifyObject
 
@@ -345,3 +350,26 @@ def test_a_call_without_delay_comes_before_the_first_data(reactor):
     assert seen == ["call", "data"]
     port.stopListening()
     reactor.iterate(0)
+
+
+def test_an_address_to_connect_from_that_is_taken(reactor, sockets):
+    # The attempt fails before there is a socket for it: told once, later, and nothing is left.
+    happened = []
+
+    class Client(protocol.ClientFactory):
+        noisy = False
+
+        def clientConnectionFailed(self, connector, reason):
+            happened.append((reason.type, connector.state))
+
+        def stopFactory(self):
+            happened.append("stopped")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()
+        reactor.connectTCP(*taken, Client(), bindAddress=taken)
+        assert happened == []
+        until(reactor, lambda: "stopped" in happened)
+    assert happened == [(ConnectBindError, "disconnected"), "stopped"]
+    assert not set(reactor.getReaders()) - reactor._internalReaders
+    assert not reactor.getDelayedCalls()

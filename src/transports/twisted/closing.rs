@@ -121,7 +121,8 @@ impl TwistedConnection {
         fd >= 0 && socket::set_nodelay(fd, enabled).is_ok()
     }
 
-    /// Takes the connection out of its loop and closes its socket, with a reset unless `orderly`.
+    /// Takes the connection out of its loop and closes its socket, with a reset unless `orderly`. AttributeError when there
+    /// is none, as Twisted's own: a client whose set-up failed goes by it.
     #[pyo3(name = "_closeSocket")]
     fn close_socket(slf: &Bound<'_, Self>, orderly: bool) -> PyResult<()> {
         let py = slf.py();
@@ -139,8 +140,10 @@ impl TwistedConnection {
         }
         if socket.is_some() {
             names::TWISTED_CLOSE_SOCKET.get(py)?.call1((slf, orderly))?;
-        } else {
+        } else if connection.fd.get() >= 0 {
             connection.close_fd(orderly);
+        } else {
+            return Err(PyAttributeError::new_err("socket"));
         }
         Ok(())
     }
