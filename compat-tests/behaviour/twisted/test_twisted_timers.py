@@ -312,6 +312,24 @@ def test_looping_call(reactor):
     assert 0 not in counts
 
 
+def test_beside_those_of_a_clock(reactor):
+    """Code under test that is given a `task.Clock` for a reactor, next to code that has the reactor itself."""
+    clock = task.Clock()
+    made = []
+    clocks = clock.callLater(10, made.append, "clock")
+    far = reactor.callLater(60, made.append, "reactor")
+    assert sorted([far, clocks]) == [clocks, far]
+    assert clocks < far
+    assert not far < clocks
+    loop = task.LoopingCall(lambda: made.append("looped"))
+    loop.clock = clock
+    loop.start(5)
+    clock.pump([5, 5])
+    loop.stop()
+    assert made == ["looped", "looped", "clock", "looped"]
+    assert (far.active(), clock.getDelayedCalls()) == (True, [])
+
+
 def test_a_call_runs_in_the_context_it_was_scheduled_in(ours):
     variable = contextvars.ContextVar("variable", default="none")
     seen = []
@@ -474,7 +492,16 @@ def test_a_thread_is_told_in_debug_mode(ours):
 def test_a_closed_loop_takes_no_calls():
     loop = interloop.new_event_loop()
     reactor = Reactor(loop)
+    call = reactor.callLater(60, print)
+    # Nobody takes it over.
+    life = vars(reactor).pop("_life")
     loop.close()
+    vars(reactor)["_life"] = life
+    for change in call.reset, call.delay:
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            change(1)
+    call.cancel()
+    assert not call.active()
     reactor._asyncioEventloop = loop
     with pytest.raises(RuntimeError, match="Event loop is closed"):
         reactor.callLater(1, print)

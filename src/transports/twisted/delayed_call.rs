@@ -300,6 +300,7 @@ impl DelayedCall {
             delayed.delayed_time.set(time - delayed.time.get());
         }
         if let Some(core) = delayed.core(py) {
+            core.get().check_closed()?;
             let when = LoopCore::now(&core)? + seconds;
             delayed.put(slf, &core, when);
         }
@@ -321,6 +322,7 @@ impl DelayedCall {
             delayed.activate_delay();
         }
         if let Some(core) = delayed.core(py) {
+            core.get().check_closed()?;
             let when = delayed.deadline(&core)? + seconds;
             delayed.put(slf, &core, when);
         }
