@@ -33,9 +33,9 @@ LOST = Failure(error.ConnectionLost())
 class Plain:
     """What TLS calls to get at the connection beneath it; see `_newtls._BypassTLS`."""
 
-    write = TwistedConnection._write
-    writeSequence = TwistedConnection._write_sequence
-    loseConnection = TwistedConnection._lose_connection
+    write: Callable[..., None] = TwistedConnection._write
+    writeSequence: Callable[..., None] = TwistedConnection._write_sequence
+    loseConnection: Callable[..., None] = TwistedConnection._lose_connection
     registerProducer = FileDescriptor.registerProducer
     unregisterProducer = FileDescriptor.unregisterProducer
 
@@ -121,7 +121,7 @@ class Client(_Native, tcp.Client):  # type: ignore[misc]
     """A connection that was asked for, like `twisted.internet.tcp.Client`. Until it is made its socket is watched as any."""
 
     # Tells the connector, too.
-    connectionLost = tcp.Client.connectionLost
+    connectionLost: Any = tcp.Client.connectionLost
 
     def _connectDone(self) -> None:
         self._attach()

@@ -31,7 +31,7 @@ _SKIPPED_OF_OPENSSL = ("send", "recv", "bio_read", "bio_write")
 _SKIPPED_OF_CONNECTION = ("write", "_write")
 
 
-class Transport(TwistedTls, _Base):  # type: ignore[misc]
+class Transport(TwistedTls, tls.BufferingTLSTransport):
     """Like `twisted.protocols.tls.BufferingTLSTransport`."""
 
     _decided = False
@@ -65,15 +65,15 @@ class Transport(TwistedTls, _Base):  # type: ignore[misc]
 
     def _peer_ended(self) -> None:
         """close_notify, as in `_flushReceiveBIO`."""
-        self._shutdownTLS()
-        self._tlsShutdownFinished(None)
+        self._shutdownTLS()  # type: ignore[no-untyped-call]
+        self._tlsShutdownFinished(None)  # type: ignore[no-untyped-call]
 
     def _records_failed(self, error: BaseException) -> None:
         """As in `_flushReceiveBIO` and `_write`. Raises what is no error of OpenSSL's: a callback's."""
         try:
             raise error
         except SSL.Error:
-            self._tlsShutdownFinished(Failure())
+            self._tlsShutdownFinished(Failure())  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         try:
