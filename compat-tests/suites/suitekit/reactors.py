@@ -6,6 +6,7 @@ Runs in a worker only, but for ``CONTESTANTS`` and ``doubts``.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -58,8 +59,9 @@ def installed() -> dict[str, Any]:
     from twisted.internet import reactor
 
     loop = getattr(reactor, "_asyncioEventloop", None)
+    kind = type(reactor)
     return {
-        "reactor": _qualified(type(reactor)),
+        "reactor": _qualified(STANDS_FOR.get(kind, kind)),
         "loop": "" if loop is None else _qualified(type(loop)),
     }
 
@@ -98,6 +100,9 @@ def count_connections(contestant: str) -> None:
     protocol.BaseProtocol.makeConnection = counting  # type: ignore[method-assign]
 
 
+# What ``place`` put in the place of asyncio's, and whose it is.
+STANDS_FOR: dict[type, type] = {}
+
 # What tells the Python programs that a suite starts whose reactor to put in place; see site/sitecustomize.py.
 VARIABLE = "INTERLOOP_SUITES_REACTOR"
 SITE = Path(__file__).parent / "site"
@@ -118,8 +123,14 @@ def place(contestant: str) -> None:
     from twisted.internet import asyncioreactor
 
     import interloop.twisted
+    from interloop.twisted import _install
 
-    asyncioreactor.AsyncioSelectorReactor = interloop.twisted.Reactor  # type: ignore[misc]
+    ours = interloop.twisted.Reactor
+    # The name is in what Scrapy logs.
+    stock = asyncioreactor.AsyncioSelectorReactor
+    placed = type(stock.__name__, (ours,), {"__module__": stock.__module__})
+    STANDS_FOR[placed] = ours
+    asyncioreactor.AsyncioSelectorReactor = _install.Reactor = placed  # type: ignore[misc]
     asyncioreactor.install = interloop.twisted.install  # type: ignore[assignment]
 
 
@@ -128,15 +139,14 @@ def place_in_children(contestant: str) -> dict[str, str]:
     os.environ[VARIABLE] = contestant
     os.environ["PYTHONPATH"] = str(SITE)
     command = [sys.executable, "-c", WHAT_REACTOR]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {"reactor": done.stdout.strip(), "loop": done.stderr.strip()}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 WHAT_REACTOR = """
-import sys
+import json, sys
 from scrapy.utils.reactor import install_reactor
 install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
-from twisted.internet import reactor
-for out, kind in (sys.stdout, type(reactor)), (sys.stderr, type(reactor._asyncioEventloop)):
-    print(kind.__module__, kind.__qualname__, sep=".", file=out)
+print(json.dumps(sys.modules["suitekit.reactors"].installed()))
 """
