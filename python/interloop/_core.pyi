@@ -36,9 +36,11 @@ __all__ = [
     "WritePipeTransport",
     "WriterMethods",
     "_drive_openssl",
+    "add_callback",
     "call_from_thread",
     "call_later",
     "delayed_calls",
+    "run_callback",
     "run_thread_calls",
 ]
 
@@ -613,3 +615,8 @@ class TwistedTls:
     def _flush(self) -> None: ...
     def dataReceived(self, data: bytes) -> None: ...
     def write(self, data: bytes) -> None: ...
+
+def add_callback(
+    io_loop: Any, /, callback: Callable[..., Any], *args: Any, **kwargs: Any
+) -> None: ...
+def run_callback(io_loop: Any, callback: Callable[..., Any], args: tuple[Any, ...], /) -> None: ...

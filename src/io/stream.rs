@@ -189,6 +189,11 @@ impl Stream {
         self.registered
     }
 
+    /// Whether a read would find nothing, as far as the poller knows: what comes has its edge.
+    pub fn is_drained(&self) -> bool {
+        self.registered && !self.has_bytes()
+    }
+
     pub fn buffered(&self) -> usize {
         self.backlog()
     }

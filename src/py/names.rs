@@ -136,6 +136,11 @@ imported! {
     TORNADO_UNSATISFIABLE = "tornado.iostream", "UnsatisfiableReadError";
     TORNADO_BUFFER_FULL = "tornado.iostream", "StreamBufferFullError";
     // What Tornado's face asks of its Python half.
+    TORNADO_RUN = "interloop._core", "run_callback";
+    /// `IOLoop._run_callback` as it is in Tornado.
+    TORNADO_RUN_CALLBACK = "interloop.tornado.ioloop", "RUN_CALLBACK";
+    TORNADO_ADD_CALLBACK = "interloop.tornado.ioloop", "add_callback_slowly";
+    TORNADO_FINISH_CALLBACK = "interloop.tornado.ioloop", "finish_callback";
     TORNADO_NOT_FOUND = "interloop.tornado.streams", "not_found";
     TORNADO_GIVE_UP = "interloop.tornado.streams", "give_up";
     TORNADO_READ_FAILED = "interloop.tornado.streams", "read_failed";

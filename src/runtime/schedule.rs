@@ -73,6 +73,27 @@ impl LoopCore {
         })
     }
 
+    /// Queues a handle from any thread, and wakes the loop when it sleeps.
+    pub fn send(slf: &Bound<'_, Self>, handle: Py<Handle>) -> PyResult<()> {
+        let py = slf.py();
+        let core = slf.get();
+        let thread = core.thread.get();
+        if thread == 0 || thread == threads::current(py) {
+            // From the loop's own thread, and while no thread runs the loop, it keeps its order with call_soon.
+            // Nobody sleeps: a signal handler that interrupts the poll runs before the timeout is
+            // computed again.
+            core.push(py, Item::Call(handle));
+        } else if core.remote.push(handle) {
+            core.state
+                .with(py, |state, _| match &state.kernel {
+                    Some(kernel) => kernel.waker.wake(),
+                    None => Ok(()),
+                })
+                .map_err(|error| errors::os_error(py, &error))?;
+        }
+        Ok(())
+    }
+
     fn schedule_at<'py>(
         slf: &Bound<'py, Self>,
         when: f64,
@@ -143,27 +164,13 @@ impl LoopCore {
         args: Bound<'py, PyTuple>,
         context: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Handle>> {
-        let py = slf.py();
         let core = slf.get();
         core.check_closed()?;
         if core.is_debug() {
             Self::check_in_debug(slf, &callback, "call_soon_threadsafe", false)?;
         }
         let handle = Handle::obtain(slf, callback, args, context)?;
-        let thread = core.thread.get();
-        if thread == 0 || thread == threads::current(py) {
-            // From the loop's own thread, and while no thread runs the loop, it keeps its order with call_soon.
-            // Nobody sleeps: a signal handler that interrupts the poll runs before the timeout is
-            // computed again.
-            core.push(py, Item::Call(handle.clone().unbind()));
-        } else if core.remote.push(handle.clone().unbind()) {
-            core.state
-                .with(py, |state, _| match &state.kernel {
-                    Some(kernel) => kernel.waker.wake(),
-                    None => Ok(()),
-                })
-                .map_err(|error| errors::os_error(py, &error))?;
-        }
+        Self::send(slf, handle.clone().unbind())?;
         Ok(handle)
     }
 

@@ -8,16 +8,22 @@ Everything else (callbacks, timeouts, executors, the notion of the current loop)
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import tornado.ioloop
 from tornado.platform.asyncio import AsyncIOLoop, AsyncIOMainLoop
 
-from interloop import Loop, new_event_loop
+from interloop import Loop, _core, new_event_loop
 from interloop._core import TornadoStream
 
 if TYPE_CHECKING:
     from tornado.ioloop import _Selectable
+
+
+# As it is in Tornado: a class that has another gets it called.
+RUN_CALLBACK = tornado.ioloop.IOLoop._run_callback
 
 
 class IOLoop(AsyncIOLoop):
@@ -47,6 +53,8 @@ class IOLoop(AsyncIOLoop):
             if own is not None:
                 own.close()
             raise
+
+    add_callback: Callable[..., None] = _core.add_callback
 
     def add_handler(self, fd: int | _Selectable, handler: Callable[..., None], events: int) -> None:
         """Call ``handler(fd, events)`` whenever ``fd`` is ready, for as long as it is.
@@ -125,3 +133,43 @@ class MainIOLoop(AsyncIOMainLoop, IOLoop):  # type: ignore[misc]  # initialize()
     ``AsyncIOMainLoop`` it does not own the asyncio loop's place in the thread: making it current
     does nothing, and ``tornado.testing`` leaves it open.
     """
+
+
+def add_callback_slowly(
+    io_loop: IOLoop, callback: Callable[..., Any], args: tuple[Any, ...], /, **kwargs: Any
+) -> None:
+    """`add_callback` in Tornado's own words."""
+    AsyncIOLoop.add_callback(io_loop, callback, *args, **kwargs)
+
+
+class _Outcome:
+    """A callback that was called: what it answered or raised, once more."""
+
+    def __init__(self, call: Callable[[], Any], result: Any, error: BaseException | None) -> None:
+        self._call = call
+        self._result = result
+        self._error = error
+
+    def __call__(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def __repr__(self) -> str:
+        return repr(self._call)
+
+
+def finish_callback(
+    io_loop: IOLoop,
+    callback: Callable[..., Any],
+    args: tuple[Any, ...],
+    result: Any,
+    error: BaseException | None,
+) -> None:
+    """A callback answered something that may have to be waited for, or raised."""
+    outcome = _Outcome(functools.partial(callback, *args), result, error)
+    try:
+        io_loop._run_callback(outcome)
+    finally:
+        # Its traceback holds this frame.
+        del outcome, error

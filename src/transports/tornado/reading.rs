@@ -11,6 +11,7 @@ use pyo3::types::PyBytes;
 use super::stream::{Inner, Place, TornadoStream};
 use super::want::Want;
 use crate::io::read::{self, Received};
+use crate::io::stream;
 use crate::proto::pending_read::{PendingRead, Unsatisfiable, Want as Bytes};
 use crate::proto::read_buffer::ReadBuffer;
 use crate::py::bytes::Uninit;
@@ -408,7 +409,13 @@ pub fn attempt(slf: &Bound<'_, TornadoStream>) -> PyResult<()> {
     TornadoStream::check_closed(slf)?;
     let py = slf.py();
     let place = slf.get().place(py)?;
-    let mut budget = BUDGET;
+    // It was read until nothing was left, and the poll of this very turn has reported nothing: who answers a request and
+    // reads on would ask the kernel in vain each time.
+    let drained = slf.get().told.get()
+        && place.as_ref().is_some_and(|place| {
+            stream::with(&place.core, place.key, |stream| stream.is_drained()).unwrap_or(false)
+        });
+    let mut budget = if drained { 0 } else { BUDGET };
     while budget > 0 {
         match take(slf, place.as_ref(), true)? {
             Step::Satisfied | Step::Closed => return Ok(()),

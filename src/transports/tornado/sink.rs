@@ -49,6 +49,7 @@ impl Sink for TornadoSink {
         if !face.get().wants_bytes(py) {
             return Ok(Taken::Nothing);
         }
+        face.get().told.set(true);
         let place = Place {
             core: stream.core.clone(),
             key: stream.key,

@@ -65,6 +65,8 @@ pub struct TornadoStream {
     /// Tornado's READ state: the next event is followed by a read. An idle stream has it as long as its buffer is empty, so
     /// that its end is noticed.
     pub(super) listening: Flag<bool>,
+    /// The loop has told of bytes since it has the stream.
+    pub(super) told: Flag<bool>,
     /// There are writes that wait.
     pub(super) sending: Flag<bool>,
     /// Something was put into the write buffer behind `write()`'s back.
@@ -120,6 +122,7 @@ impl TornadoStream {
     pub(super) fn left(&self) {
         self.key.set(Key::NONE);
         self.listening.set(false);
+        self.told.set(false);
     }
 
     #[inline]
@@ -287,6 +290,7 @@ impl TornadoStream {
             closed: Flag::new(false),
             connecting: Flag::new(false),
             listening: Flag::new(false),
+            told: Flag::new(false),
             sending: Flag::new(false),
             appended: Flag::new(false),
             cleared: Flag::new(false),
