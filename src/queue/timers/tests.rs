@@ -417,3 +417,21 @@ fn model() {
         assert_eq!(left, expected);
     }
 }
+
+#[test]
+fn tickets_are_told_from_keys() {
+    let mut timers = Timers::new();
+    let first = timers.insert(1.0, "first");
+    let ticket = timers.ticket();
+    let second = timers.insert(1.0, "second");
+    assert_ne!(ticket, first.ticket());
+    assert_ne!(ticket, second.ticket());
+    // A timer that is put off stays the same scheduling; one that takes its place is another.
+    let before = first.ticket();
+    assert!(timers.reschedule(first, 2.0));
+    assert_eq!(first.ticket(), before);
+    assert_eq!(timers.cancel(first), Some("first"));
+    let third = timers.insert(1.0, "third");
+    assert_ne!(third.ticket(), before);
+    assert_ne!(third.ticket(), timers.ticket());
+}
