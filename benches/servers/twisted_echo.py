@@ -1,4 +1,5 @@
-"""Echo server of a Twisted protocol, on one of the reactors that compete; with `--tls` by `listenSSL`."""
+"""Server of a Twisted protocol, on one of the reactors that compete: echo of bytes (with `--tls` by `listenSSL`) or of lines,
+or a page of twisted.web."""
 
 from __future__ import annotations
 
@@ -21,40 +22,84 @@ def certificate():
     return ssl.PrivateCertificate.loadPEM(_certificate.make())
 
 
+def site(size, counted):
+    """A twisted.web site of one page."""
+    from twisted.web import http, resource, server
+
+    page = b"x" * size
+
+    class Page(resource.Resource):
+        isLeaf = True
+
+        def render_GET(self, request):
+            return page
+
+    # What a site has by default: a channel that looks whether it is HTTP/1.1 or HTTP/2.
+    class Channel(http._GenericHTTPChannelProtocol):
+        def makeConnection(self, transport):
+            counted.connectionMade(self)
+            super().makeConnection(transport)
+
+        def connectionLost(self, reason):
+            counted.connectionLost(self, reason)
+            return super().connectionLost(reason)
+
+    class Site(server.Site):
+        noisy = False
+
+        def log(self, request):
+            """No access log: it would be measured."""
+
+    found = Site(Page())
+    found.protocol = lambda: Channel(http.HTTPChannel())
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reactor", choices=_reactors.NAMES, required=True)
     parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--serve", choices=("echo", "line", "web"), default="echo")
+    parser.add_argument("--size", type=int, default=13, help="of the page, bytes")
     options = parser.parse_args()
 
     _control.raise_descriptor_limit()
     _reactors.install(options.reactor)
     from twisted.internet import protocol, reactor
+    from twisted.protocols import basic
 
-    class Echo(protocol.Protocol):
+    class Counted:
         def connectionMade(self):
             global open_connections
             open_connections += 1
-
-        def dataReceived(self, data):
-            self.transport.write(data)
 
         def connectionLost(self, reason):
             global open_connections
             open_connections -= 1
 
+    class Echo(Counted, protocol.Protocol):
+        def dataReceived(self, data):
+            self.transport.write(data)
+
+    class LineEcho(Counted, basic.LineReceiver):
+        delimiter = b"\n"
+
+        def lineReceived(self, line):
+            self.sendLine(line)
+
     class Factory(protocol.Factory):
         noisy = False
 
         def buildProtocol(self, address):
-            return Echo()
+            return LineEcho() if options.serve == "line" else Echo()
 
+    factory = site(options.size, Counted) if options.serve == "web" else Factory()
     if options.tls:
         port = reactor.listenSSL(
-            0, Factory(), certificate().options(), backlog=BACKLOG, interface="127.0.0.1"
+            0, factory, certificate().options(), backlog=BACKLOG, interface="127.0.0.1"
         )
     else:
-        port = reactor.listenTCP(0, Factory(), backlog=BACKLOG, interface="127.0.0.1")
+        port = reactor.listenTCP(0, factory, backlog=BACKLOG, interface="127.0.0.1")
     _control.announce(port.getHost().port)
     _control.start(
         stop=lambda: reactor.callFromThread(reactor.stop),

@@ -1,4 +1,4 @@
-"""Twisted Protocol echo over TCP, and connections that come and go."""
+"""Twisted Protocol echo over TCP, connections that come and go, and lines."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ SUITE = Suite(
             mode="churn",
             connections=10,
             targets=(Target("interloop", issue=4, ratio=1.8),),
+        ),
+        ServerLoad(
+            "line-100B-10",
+            connections=10,
+            size=100,
+            server_arguments=("--serve", "line"),
+            targets=(Target("interloop", issue=4, ratio=2.7),),
         ),
     ),
     by_default=False,

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 pub const USAGE: &str = "\
 usage: interloop-load echo  --connect ADDR [--server-pid PID] [--connect ADDR ...]
                             [--connections N] [--size BYTES] [--slices N] [--seconds S]
-                            [--requests N] [--warmup S] [--rest S] [--spin] [--tls]
-       interloop-load churn (the same options, but no --tls)
+                            [--requests N] [--warmup S] [--rest S] [--spin] [--tls] [--http]
+       interloop-load churn (the same options, but no --tls and no --http)
        interloop-load idle  --connect ADDR [--connections N] [--touch] [--tls]
        interloop-load floor [--unix PATH | --udp] [--level]     (else TCP on 127.0.0.1, a port the kernel picks)
 ADDR is tcp:HOST:PORT or udp:HOST:PORT (IPv4, numeric; udp for echo, without --tls) or unix:PATH. --server-pid
@@ -55,6 +55,8 @@ pub struct Options {
     pub level: bool,
     /// Echo, idle: TLS, with a server of any name.
     pub tls: bool,
+    /// Echo: ask by HTTP/1.1 for a body of `size` bytes.
+    pub http: bool,
     /// Idle: one echo on every connection before it goes idle.
     pub touch: bool,
 }
@@ -81,6 +83,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
         spin: false,
         level: false,
         tls: false,
+        http: false,
         touch: false,
     };
     while let Some(word) = words.next() {
@@ -110,6 +113,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
             "--spin" => options.spin = true,
             "--level" if mode == Mode::Floor => options.level = true,
             "--tls" if matches!(mode, Mode::Echo | Mode::Idle) => options.tls = true,
+            "--http" if mode == Mode::Echo => options.http = true,
             "--touch" if mode == Mode::Idle => options.touch = true,
             _ => return Err(format!("unknown option {word:?} for this mode")),
         }
@@ -130,8 +134,8 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
     if udp && !matches!(mode, Mode::Echo | Mode::Floor) {
         return Err("udp: is for echo".into());
     }
-    if udp && options.tls {
-        return Err("there is no TLS over udp: here".into());
+    if udp && (options.tls || options.http) {
+        return Err("there is no TLS and no HTTP over udp: here".into());
     }
     if udp && options.size > 65_507 {
         return Err("a datagram holds at most 65507 bytes".into());

@@ -1,11 +1,11 @@
-//! N connections, one request in flight on each; a request ends when its last byte came back.
+//! N connections, one request in flight on each; a request ends when the last byte of its answer came back.
 
 use std::io;
 
 use crate::args::{Options, Server};
 use crate::channel::{self, Channel};
+use crate::exchange::{Answer, Exchange};
 use crate::histogram::Histogram;
-use crate::payload::Payload;
 use crate::report::Errors;
 use crate::slices::{self, Goal, Workload};
 use crate::sys::{self, Epoll, Io, Socket};
@@ -14,12 +14,12 @@ struct Connection {
     channel: Channel,
     sequence: u64,
     sent: usize,
-    received: usize,
+    answer: Answer,
     began: u64,
 }
 
 enum Step {
-    /// The echo is complete.
+    /// The answer is complete.
     Complete,
     /// More has to come.
     Pending,
@@ -27,17 +27,17 @@ enum Step {
 }
 
 impl Connection {
-    fn begin(&mut self, payload: &Payload, now: u64) -> Result<(), String> {
+    fn begin(&mut self, exchange: &Exchange, now: u64) -> Result<(), String> {
         self.sequence += 1;
         self.sent = 0;
-        self.received = 0;
+        self.answer.clear();
         self.began = now;
-        self.push(payload)
+        self.push(exchange)
     }
 
     /// Sends what the socket takes.
-    fn push(&mut self, payload: &Payload) -> Result<(), String> {
-        let message = payload.of(self.sequence);
+    fn push(&mut self, exchange: &Exchange) -> Result<(), String> {
+        let message = exchange.request(self.sequence);
         while self.sent < message.len() {
             match self.channel.send(&message[self.sent..]) {
                 Io::Done(count) => self.sent += count,
@@ -48,9 +48,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Receives what there is, compared with what was sent.
-    fn pull(&mut self, payload: &Payload, buffer: &mut [u8]) -> Step {
-        let message = payload.of(self.sequence);
+    /// Receives what there is, compared with what must come.
+    fn pull(&mut self, exchange: &Exchange, buffer: &mut [u8]) -> Step {
         loop {
             let count = match self.channel.recv(buffer) {
                 Io::Done(0) => return Step::Broken("the server closed the connection".into()),
@@ -58,18 +57,13 @@ impl Connection {
                 Io::WouldBlock => return Step::Pending,
                 Io::Failed(error) => return Step::Broken(format!("recv: {error}")),
             };
-            if message.get(self.received..self.received + count) != Some(&buffer[..count]) {
-                return Step::Broken(format!(
-                    "request {}: the {count} bytes at offset {} are not what was sent",
-                    self.sequence, self.received
-                ));
-            }
-            self.received += count;
-            if self.received > self.sent {
-                return Step::Broken("more bytes came back than were sent".into());
-            }
-            if self.received == message.len() {
-                return Step::Complete;
+            match exchange.take(self.sequence, &mut self.answer, &buffer[..count]) {
+                Err(reason) => return Step::Broken(reason),
+                Ok(_) if matches!(exchange, Exchange::Echo(_)) && self.answer.received() > self.sent => {
+                    return Step::Broken("more bytes came back than were sent".into());
+                }
+                Ok(true) => return Step::Complete,
+                Ok(false) => {}
             }
             // A short read emptied the socket: the next bytes bring their own edge.
             if count < buffer.len() && self.channel.short_read_empties() {
@@ -80,8 +74,7 @@ impl Connection {
 }
 
 struct Echo {
-    size: usize,
-    payload: Payload,
+    exchange: Exchange,
     epoll: Epoll,
     timeout: i32,
     connections: Vec<Option<Connection>>,
@@ -99,8 +92,7 @@ pub fn run(options: &Options) -> io::Result<()> {
 impl Echo {
     fn connect(options: &Options, server: &Server) -> io::Result<Self> {
         let mut load = Echo {
-            size: options.size,
-            payload: Payload::new(options.size),
+            exchange: Exchange::new(options.size, options.http),
             epoll: Epoll::new(options.connections.clamp(1, 1024))?,
             // Bounded, to notice a server that does not answer any more.
             timeout: if options.spin { 0 } else { 1000 },
@@ -132,7 +124,8 @@ impl Echo {
             socket.set_nonblocking()?;
             let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
             load.epoll.add(socket.fd(), interest, key as u64)?;
-            let connection = Connection { channel, sequence: key as u64, sent: 0, received: 0, began: 0 };
+            let answer = Answer::default();
+            let connection = Connection { channel, sequence: key as u64, sent: 0, answer, began: 0 };
             load.connections.push(Some(connection));
         }
         Ok(load)
@@ -146,8 +139,8 @@ impl Echo {
                 self.lose(key, format!("send: {error}"));
                 return false;
             }
-            if connection.sent < self.size {
-                if let Err(reason) = connection.push(&self.payload) {
+            if connection.sent < self.exchange.request(connection.sequence).len() {
+                if let Err(reason) = connection.push(&self.exchange) {
                     self.lose(key, reason);
                     return false;
                 }
@@ -156,7 +149,7 @@ impl Echo {
         if readiness & !libc::EPOLLOUT == 0 {
             return false;
         }
-        match connection.pull(&self.payload, &mut self.buffer) {
+        match connection.pull(&self.exchange, &mut self.buffer) {
             Step::Complete => true,
             Step::Pending => false,
             Step::Broken(reason) => {
@@ -168,7 +161,7 @@ impl Echo {
 
     fn begin(&mut self, key: usize, now: u64) {
         let Some(connection) = self.connections[key].as_mut() else { return };
-        if let Err(reason) = connection.begin(&self.payload, now) {
+        if let Err(reason) = connection.begin(&self.exchange, now) {
             self.lose(key, reason);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! One process does one thing and prints one JSON object:
 //!
-//! * `echo`: N connections, one request in flight on each, every echoed byte compared
+//! * `echo`: N connections, one request in flight on each, every byte of the answer compared
 //! * `churn`: N slots, each connect / echo / close, over and over
 //! * `idle`: opens N connections and holds them until stdin closes
 //! * `floor`: a bare epoll echo server, what the kernel alone costs under the same load
@@ -12,6 +12,7 @@ mod args;
 mod channel;
 mod churn;
 mod echo;
+mod exchange;
 mod floor;
 mod histogram;
 mod idle;
