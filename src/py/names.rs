@@ -101,7 +101,8 @@ imported! {
     TWISTED_LOG_CONTEXT = "interloop.twisted.connections", "log_context";
     TWISTED_LOG_INTERFACE = "twisted.python.log", "ILogContext";
     TWISTED_DATA_FAILED = "interloop.twisted.connections", "data_failed";
-    TWISTED_DRAINED = "interloop.twisted.connections", "drained";
+    TWISTED_RESUME_PRODUCER = "interloop.twisted.connections", "resume_producer";
+    TWISTED_END_WRITING = "interloop.twisted.connections", "end_writing";
     TWISTED_DELAYED_CALL = "twisted.internet.base", "DelayedCall";
     TWISTED_CALL_FAILED = "interloop.twisted.timers", "call_failed";
     TWISTED_THREAD_CALL_FAILED = "interloop.twisted.threads", "call_failed";

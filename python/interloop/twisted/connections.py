@@ -106,10 +106,12 @@ class Server(_Native, tcp.Server):  # type: ignore[misc]
 
     def getHost(self) -> Any:
         """Like `ITCPTransport.getHost`."""
-        name = self._sockname()
-        if name is None or len(name) != 2:
-            return super().getHost()  # type: ignore[no-untyped-call]
-        return self._addressType("TCP", *name)
+        host = self._host()
+        return super().getHost() if host is None else host  # type: ignore[no-untyped-call]
+
+    def getPeer(self) -> Any:
+        """Like `ITCPTransport.getPeer`."""
+        return self._address(self.client)
 
     def setTcpNoDelay(self, enabled: Any) -> None:
         """Like `ITCPTransport.setTcpNoDelay`."""
@@ -179,27 +181,25 @@ def close_socket(connection: Any, orderly: bool) -> None:
     tcp.Connection._closeSocket(connection, orderly)  # type: ignore[no-untyped-call]
 
 
-def drained(connection: Any) -> None:
-    """Everything has left: the end of `FileDescriptor.doWrite`."""
-    _call_with_logger(connection, _drained, connection)
+def resume_producer(connection: Any) -> None:
+    """Everything has left, and a producer waits for that."""
+    try:
+        connection.producerPaused = False
+        connection.producer.resumeProducing()
+    except BaseException as exception:
+        _failed(connection, exception, False)
+
+
+def end_writing(connection: Any) -> None:
+    """Everything has left after `loseWriteConnection`."""
+    try:
+        # First, since the protocol may lose the connection when it is told.
+        connection._writeDisconnected = True
+        connection._closeWriteConnection()
+    except BaseException as exception:
+        _failed(connection, exception, False)
 
 
 def _failed(connection: Any, exception: BaseException, read: bool) -> None:
     _err(Failure(exception))
     connection.reactor._disconnectSelectable(connection, exception, read)
-
-
-def _drained(connection: Any) -> None:
-    try:
-        producer = connection.producer
-        if producer is not None and (not connection.streamingProducer or connection.producerPaused):
-            connection.producerPaused = False
-            producer.resumeProducing()
-        elif connection.disconnecting:
-            connection._finish()
-        elif connection._writeDisconnecting and not connection._writeDisconnected:
-            # First, since the protocol may lose the connection when it is told.
-            connection._writeDisconnected = True
-            connection._closeWriteConnection()
-    except BaseException as exception:
-        _failed(connection, exception, False)

@@ -6,12 +6,12 @@
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::IntoPyDict;
+use pyo3::types::{IntoPyDict, PyTuple};
 
 use super::connection::TwistedConnection;
-use super::declared;
+use super::{addresses, declared};
 use crate::io::adopted;
-use crate::py::{address, call, errors, names};
+use crate::py::{call, errors, names};
 use crate::sys::{Fd, socket};
 
 impl TwistedConnection {
@@ -103,16 +103,31 @@ impl TwistedConnection {
         }
     }
 
-    /// What `getsockname()` of the descriptor answers; None when a Python socket has it.
-    fn _sockname(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self.fd.get() {
-            ..0 => Ok(py.None()),
-            fd => {
-                let name =
-                    socket::local_address(fd).map_err(|error| errors::os_error(py, &error))?;
-                address::to_python(py, Some(&name.named()))
-            }
+    /// The local address, as `getHost` answers it; None when a Python socket has the descriptor, or has to name it.
+    fn _host<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let known = self.inner.with(py, |inner, refs| {
+            inner.host.as_ref().map(|host| refs.clone(host))
+        });
+        if let Some(host) = known {
+            return addresses::make(host.bind(py)).map(Some);
         }
+        let fd = self.fd.get();
+        if fd < 0 {
+            return Ok(None);
+        }
+        let name = socket::local_address(fd).map_err(|error| errors::os_error(py, &error))?;
+        let Some(host) = addresses::tuple(py, &name)? else {
+            return Ok(None);
+        };
+        let kept = host.clone().unbind();
+        drop(self.inner.with(py, |inner, _| inner.host.replace(kept)));
+        addresses::make(&host).map(Some)
+    }
+
+    /// The address that a tuple of the socket module names, as `getPeer` answers it.
+    #[staticmethod]
+    fn _address<'py>(name: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        addresses::make(name)
     }
 
     /// Sets TCP_NODELAY; false when a Python socket has the descriptor, or it has no such option.

@@ -21,8 +21,8 @@ use crate::poll::Key;
 use crate::proto::marks::WaterMarks;
 use crate::proto::phase::WriteRules;
 use crate::py::bytes::Data;
-use crate::py::call;
 use crate::py::cell::{Flag, StateCell};
+use crate::py::{call, names};
 use crate::runtime::LoopCore;
 use crate::sys::Fd;
 
@@ -41,6 +41,8 @@ pub(super) struct Inner {
     /// In which the protocol is called: the one in which the connection was made.
     context: Option<Py<PyAny>>,
     pub(super) producer: Option<Py<PyAny>>,
+    /// The local address, once it was asked for.
+    pub(super) host: Option<Py<PyTuple>>,
     /// The Python socket that owns the descriptor, if there is one.
     pub(super) socket: Option<Py<PyAny>>,
     /// The reactor's set of its connections.
@@ -144,6 +146,25 @@ impl TwistedConnection {
             let tell = (self.has_producer.get() || ending) && !self.aborting.get();
             adopted::tell_drained(&place.core, place.key, tell);
         }
+    }
+
+    /// Everything has left: the end of `FileDescriptor.doWrite`. Answers the function of the Python half that goes on.
+    pub(super) fn after_drain(slf: &Bound<'_, Self>) -> PyResult<Option<&'static names::Imported>> {
+        let py = slf.py();
+        let connection = slf.get();
+        // Asked with every write while a server answers: a producer that runs needs nothing.
+        if connection.has_producer.get()
+            && (!slf.getattr(intern!(py, "streamingProducer"))?.is_truthy()?
+                || slf.getattr(intern!(py, "producerPaused"))?.is_truthy()?)
+        {
+            return Ok(Some(&names::TWISTED_RESUME_PRODUCER));
+        }
+        if connection.disconnecting.get() {
+            Self::_finish(slf);
+            return Ok(None);
+        }
+        let shut = connection.write_disconnecting.get() && !connection.write_disconnected.get();
+        Ok(shut.then_some(&names::TWISTED_END_WRITING))
     }
 
     #[inline]
@@ -277,6 +298,7 @@ impl TwistedConnection {
                 core: None,
                 context: None,
                 producer: None,
+                host: None,
                 socket: None,
                 registry: None,
                 filler: None,

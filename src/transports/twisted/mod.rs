@@ -1,5 +1,6 @@
 //! Twisted's face of the stream core. `interloop.twisted.connections` makes Twisted's own transports of it.
 
+mod addresses;
 mod attributes;
 mod call_later;
 mod closing;

@@ -8,14 +8,14 @@ use pyo3::types::{PyAny, PyDict, PySet, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::connection::TwistedConnection;
-use super::{declared, log_context};
+use super::{addresses, declared, log_context};
 use crate::io::listener::{self, Acceptor, Listening};
 use crate::io::medium::{Medium, Owner};
 use crate::py::call::{self, Entered};
 use crate::py::cell::{Flag, StateCell};
 use crate::py::names;
 use crate::runtime::LoopCore;
-use crate::sys::addr::{Address, Named};
+use crate::sys::addr::Address;
 use crate::sys::{Fd, socket};
 
 /// As many as Twisted's ports accept in a turn at first.
@@ -213,36 +213,6 @@ fn in_context<'py>(
     Ok(())
 }
 
-/// The address for the factory, and the tuple for the transport. None for what the Python half names better.
-fn addresses<'py>(
-    py: Python<'py>,
-    peer: &Address,
-) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyTuple>)>> {
-    // Made without its constructor: what that looks at is right.
-    let (class, rest, client) = match peer.named() {
-        Named::V4(host, number) => {
-            let client = (host.to_string(), number).into_pyobject(py)?;
-            (&names::TWISTED_IPV4, [None, None], client)
-        }
-        // A scope has a name, too.
-        Named::V6(host, number, flow, 0) => {
-            let client = (host.to_string(), number, flow, 0).into_pyobject(py)?;
-            (&names::TWISTED_IPV6, [Some(flow), Some(0)], client)
-        }
-        _ => return Ok(None),
-    };
-    let class = class.get(py)?;
-    let address = class.call_method1(intern!(py, "__new__"), (&class,))?;
-    address.setattr(intern!(py, "type"), intern!(py, "TCP"))?;
-    address.setattr(intern!(py, "host"), client.get_item(0)?)?;
-    address.setattr(intern!(py, "port"), client.get_item(1)?)?;
-    if let [Some(flow), Some(scope)] = rest {
-        address.setattr(intern!(py, "flowInfo"), flow)?;
-        address.setattr(intern!(py, "scopeID"), scope)?;
-    }
-    Ok(Some((address, client)))
-}
-
 /// Makes a protocol and a transport.
 fn make(
     core: &Bound<'_, LoopCore>,
@@ -257,17 +227,17 @@ fn make(
     };
     let class = port.getattr(intern!(py, "transport"))?;
     let ours = names::TWISTED_SERVER.get(py)?;
-    let named = if class.is(&ours) {
-        addresses(py, peer)?
-    } else {
-        None
+    let client = match class.is(&ours) {
+        true => addresses::tuple(py, peer)?,
+        false => None,
     };
-    let Some((address, client)) = named else {
+    let Some(client) = client else {
         // With a Python socket, which closes it.
         accepted.0 = None;
         names::TWISTED_ACCEPT.get(py)?.call1((port, fd))?;
         return Ok(());
     };
+    let address = addresses::make(&client)?;
     let factory = port.getattr(intern!(py, "factory"))?;
     let protocol = call::call_method1(&factory, intern!(py, "buildProtocol"), &address)?;
     if protocol.is_none() {

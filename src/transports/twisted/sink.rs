@@ -146,10 +146,13 @@ impl Sink for TwistedSink {
 
     fn drained(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
         let connection = face(stream)?;
-        let py = connection.py();
-        let context = connection.get().context(py);
-        let _entered = context.as_ref().and_then(call::enter);
-        names::TWISTED_DRAINED.get(py)?.call1((connection,))?;
+        if let Some(next) = TwistedConnection::after_drain(connection)? {
+            let py = connection.py();
+            let context = connection.get().context(py);
+            let _entered = context.as_ref().and_then(call::enter);
+            let _logging = log_context::enter(connection)?;
+            next.get(py)?.call1((connection,))?;
+        }
         Ok(())
     }
 
