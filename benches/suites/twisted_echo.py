@@ -37,12 +37,15 @@ SUITE = Suite(
             connections=10,
             targets=(Target("interloop", issue=4, ratio=1.8),),
         ),
-        ServerLoad(
-            "line-100B-10",
-            connections=10,
-            size=100,
-            server_arguments=("--serve", "line"),
-            targets=(Target("interloop", issue=4, ratio=2.7),),
+        *(
+            ServerLoad(
+                f"line-{name}-10",
+                connections=10,
+                size=size,
+                server_arguments=("--serve", "line"),
+                targets=(Target("interloop", issue=4, ratio=2.7),),
+            )
+            for name, size in (("100B", 100), ("1KiB", 1024))
         ),
     ),
     by_default=False,
