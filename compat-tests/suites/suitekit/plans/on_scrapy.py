@@ -90,6 +90,7 @@ def run(job: Job, journal: Journal) -> None:
         reactors.CONNECTIONS_MADE,
         [
             *("-c", str(folder / "pyproject.toml"), "-m", "not requires_internet"),
+            "--continue-on-collection-errors",
             # Scrapy's settings make errors of warnings, and these are newer than its tests.
             *("-W", "ignore:fixture 'dh' is wrapped by @staticmethod:pytest.PytestWarning"),
             *("-W", "ignore::pytest.PytestRemovedIn10Warning"),
