@@ -16,6 +16,7 @@ pub mod tls; // floor 4: layers between socket and face, TLS sessions and their 
 
 pub mod io; // floor 5: stream and listener cores, the sink they answer to
 
+pub mod futures; // floor 6: awaiting across the hosts
 pub mod transports; // floor 6: the faces
 
 use pyo3::prelude::*;
@@ -27,5 +28,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     runtime::register(module)?;
     transports::asyncio::register(module)?;
     transports::tornado::register(module)?;
-    transports::twisted::register(module)
+    transports::twisted::register(module)?;
+    futures::register(module)
 }

@@ -118,6 +118,28 @@ pub fn call1<'py>(
     }
 }
 
+/// `callable(first, second)`.
+#[inline]
+pub fn call2<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let vector = [std::ptr::null_mut(), first.as_ptr(), second.as_ptr()];
+    // SAFETY: a free slot, then two live references; answers a new reference or null with an exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            callable.py(),
+            ffi::PyObject_Vectorcall(
+                callable.as_ptr(),
+                vector.as_ptr().add(1),
+                2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                std::ptr::null_mut(),
+            ),
+        )
+    }
+}
+
 /// `object.name()` through the instance, so that a replaced method is the one called.
 #[inline]
 pub fn call_method0<'py>(

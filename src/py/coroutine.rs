@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{call, names};
-use pyo3::exceptions::{PyRuntimeWarning, PyStopIteration};
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::iterator::PySendResult;
@@ -63,6 +63,16 @@ pub fn thrown(
         instance.setattr("__traceback__", traceback)?;
     }
     Ok(PyErr::from_value(instance))
+}
+
+/// An exception on its way out of a coroutine: a StopIteration that was raised in there must not look like its return.
+pub fn not_a_return(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyStopIteration>(py) {
+        return error;
+    }
+    let outer = PyRuntimeError::new_err("generator raised StopIteration");
+    outer.set_cause(py, Some(error));
+    outer
 }
 
 /// The warning about a coroutine that is collected without having been awaited. May be called while an exception is

@@ -8,6 +8,7 @@ pub mod cffi;
 pub mod coroutine;
 pub mod errors;
 pub mod fields;
+pub mod method;
 pub mod names;
 pub mod objects;
 pub mod ssl;

@@ -150,6 +150,28 @@ imported! {
     TORNADO_REGISTER_FAILED = "interloop.tornado.streams", "register_failed";
     TORNADO_UNCAUGHT = "interloop.tornado.streams", "uncaught";
     TORNADO_TAKE_PYTHON_PATH = "interloop.tornado.streams", "take_python_path";
+    // What awaiting across the hosts asks of its Python half.
+    ASYNCIO_TASK = "asyncio", "Task";
+    TASK_GET_STACK = "asyncio.base_tasks", "_task_get_stack";
+    TASK_PRINT_STACK = "asyncio.base_tasks", "_task_print_stack";
+    ASYNCIO_IS_COROUTINE = "asyncio", "iscoroutine";
+    GENERATOR = "types", "GeneratorType";
+    GET_RUNNING_LOOP = "asyncio", "_get_running_loop";
+    TWISTED_DEFERRED = "twisted.internet.defer", "Deferred";
+    /// An empty dict, for callbacks without keyword arguments: Twisted unpacks it.
+    NO_KEYWORDS = "interloop.twisted.awaiting", "NO_KEYWORDS";
+    TWISTED_DEFERREDS = "twisted.internet.defer", "_DEFERRED_SUBCLASSES";
+    TWISTED_FAILURE = "twisted.python.failure", "Failure";
+    TWISTED_CANCEL = "interloop.twisted.awaiting", "cancel";
+    TWISTED_END = "interloop.twisted.awaiting", "end";
+    TWISTED_IS_CANCELLATION = "interloop.twisted.awaiting", "is_cancellation";
+    TWISTED_OUTCOME = "interloop.twisted.awaiting", "outcome";
+    TWISTED_RAISED = "interloop.twisted.awaiting", "raised";
+    TWISTED_SPAWN = "interloop.twisted.awaiting", "spawn";
+    TWISTED_THROWN = "interloop.twisted.awaiting", "thrown";
+    TWISTED_TASK_NAME = "interloop.twisted.awaiting", "task_name";
+    TWISTED_TASK_WAIT = "interloop.twisted.awaiting", "wait";
+    TWISTED_TASK_REPR = "interloop.twisted.awaiting", "task_repr";
     WARN_WRITE = "interloop._loop.native", "warn_write";
     REPORT_PIPE_CALLBACK = "interloop._loop.pipes", "report_callback";
     REPORT_PIPE_ERROR = "interloop._loop.pipes", "report_error";

@@ -55,6 +55,13 @@ impl LoopCore {
         Ok(())
     }
 
+    /// Whether another thread runs it.
+    #[inline]
+    pub fn is_elsewhere(&self, py: Python<'_>) -> bool {
+        let thread = self.thread.get();
+        thread != 0 && thread != threads::current(py)
+    }
+
     #[inline]
     pub fn is_debug(&self) -> bool {
         self.debug.get()

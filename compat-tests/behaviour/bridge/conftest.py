@@ -95,3 +95,13 @@ def no_gc():
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture
+def awaiting():
+    """Each side awaits the other's without a wrapper, as after `interloop.twisted.install()`."""
+    from interloop.twisted import awaiting
+
+    awaiting.enable()
+    yield
+    awaiting.disable()

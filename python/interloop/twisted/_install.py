@@ -12,7 +12,7 @@ from twisted.internet.error import ReactorAlreadyInstalledError
 from twisted.internet.main import installReactor
 
 from interloop import Loop
-from interloop.twisted import tls
+from interloop.twisted import awaiting, tls
 from interloop.twisted.culprit import who_installed
 from interloop.twisted.reactor import Reactor
 
@@ -49,6 +49,7 @@ def install(eventloop: Loop | None = None) -> Reactor:
         )
     else:
         reactor = installed
+    awaiting.enable()
     reactor._life.follow()
     tls.offer()
     return reactor
@@ -69,6 +70,7 @@ def uninstall() -> None:
     del sys.modules[_NAME]
     if getattr(twisted.internet, "reactor", None) is reactor:
         del twisted.internet.reactor
+    awaiting.disable()
     atexit.unregister(reactor._life.end_home)
     tls.withdraw()
     reactor._life.leave()

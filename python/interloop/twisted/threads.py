@@ -1,4 +1,4 @@
-"""`callFromThread`: one queue, and one call of the loop per turn that it is not empty."""
+"""`callFromThread`: one queue, and one call of the loop per turn that it is not empty. And the pool."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from interloop._core import call_from_thread, run_thread_calls
+from interloop.twisted.pool import ContextThreadPool
 
 if TYPE_CHECKING:
     from interloop import Loop
@@ -43,6 +44,11 @@ class ThreadCalls(ReactorBase):
 
     # Native, and for any thread. An entry of the queue is the function, its arguments and its context.
     callFromThread = call_from_thread
+
+    def _initThreadPool(self) -> None:
+        super()._initThreadPool()
+        # Made in there; nothing runs in it yet.
+        vars(self)["threadpool"].__class__ = ContextThreadPool
 
     def wakeUp(self) -> None:
         """Have the loop begin another turn."""

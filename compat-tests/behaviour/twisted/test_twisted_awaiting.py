@@ -1,0 +1,253 @@
+"""install() lets each side await the other's; uninstall() takes that back. And which contexts the reactor's calls run in."""
+
+from __future__ import annotations
+
+import contextvars
+
+import pytest
+from conftest import OURS
+
+
+def test_install_and_uninstall(program):
+    assert program(
+        None,
+        """
+        import asyncio
+        import interloop, interloop.twisted
+        from twisted.internet import defer
+        from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
+
+        def patched():
+            return (Deferred.__await__, Deferred.callback, defer._inlineCallbacks, tuple(defer._DEFERRED_SUBCLASSES))
+
+        # Decorated before.
+        @inlineCallbacks
+        def generator():
+            result = yield asyncio.sleep(0, "slept")
+            return result
+
+        before = patched()
+        interloop.twisted.install()
+        installed = patched()
+        interloop.twisted.install()
+        print(installed == patched(), [new is old for new, old in zip(installed, before)])
+
+        async def main():
+            from twisted.internet import reactor
+            print(await generator())
+            deferred = Deferred()
+            reactor.callLater(0, deferred.callback, "deferred")
+            print(await deferred)
+
+        interloop.run(main())
+        interloop.twisted.uninstall()
+        print(patched() == before)
+        interloop.twisted.uninstall()
+
+        async def again():
+            await Deferred()
+
+        try:
+            interloop.run(again())
+        except RuntimeError as error:
+            print(str(error).partition(":")[0])
+
+        interloop.twisted.install()
+        interloop.run(main())
+        interloop.twisted.uninstall()
+        """,
+    ) == [
+        "True [False, False, False, False]",
+        "slept",
+        "deferred",
+        "True",
+        "Task got bad yield",
+        "slept",
+        "deferred",
+    ]
+
+
+def test_what_somebody_else_replaced_since_is_left(program):
+    assert program(
+        None,
+        """
+        import interloop.twisted
+        from twisted.internet.defer import Deferred
+        interloop.twisted.install()
+        theirs = lambda self, result: None
+        Deferred.callback = theirs
+        interloop.twisted.uninstall()
+        print(Deferred.callback is theirs)
+        """,
+    ) == ["True"]
+
+
+def test_what_is_under_way_survives(program):
+    """Coroutines that wait when install() and uninstall() are called, each for either kind."""
+    assert program(
+        None,
+        """
+        import asyncio
+        import interloop, interloop.twisted
+        from interloop.twisted import awaiting
+        from twisted.internet.defer import Deferred, ensureDeferred
+
+        async def twisted(first, second, third):
+            return [await first, await second, await third]
+
+        async def task(deferred):
+            return await deferred
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            one, two, three = Deferred(), loop.create_future(), Deferred()
+            begun = ensureDeferred(twisted(one, two, three))
+            interloop.twisted.install()
+            one.callback(1)
+            four = Deferred()
+            waits = asyncio.ensure_future(task(four))
+            five, six, seven = loop.create_future(), Deferred(), loop.create_future()
+            other = ensureDeferred(twisted(five, six, seven))
+            await asyncio.sleep(0)
+            awaiting.disable()
+            four.callback(4)
+            print(await waits)
+            for number, each in enumerate((two, five, seven), 1):
+                each.set_result(number)
+                await asyncio.sleep(0)
+            six.callback(6)
+            three.callback(3)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            for deferred in begun, other:
+                deferred.addCallback(print)
+            awaiting.enable()
+
+        interloop.run(main())
+        interloop.twisted.uninstall()
+        """,
+    ) == ["4", "[1, 1, 3]", "[2, 6, 3]"]
+
+
+def test_installed_by_a_coroutine_that_twisted_drives(program):
+    """Its step is one of Twisted's own driver's, which meets the awaiter."""
+    assert program(
+        None,
+        """
+        import asyncio
+        import interloop, interloop.twisted
+        from twisted.internet.defer import Deferred, ensureDeferred
+
+        async def twisted(deferred):
+            interloop.twisted.install()
+            return await deferred
+
+        async def main():
+            for cancel in False, True:
+                deferred = Deferred()
+                result = ensureDeferred(twisted(deferred))
+                if cancel:
+                    result.cancel()
+                else:
+                    deferred.callback("fired")
+                result.addBoth(lambda result: print(getattr(result, "type", result)))
+                interloop.twisted.awaiting.disable()
+
+        import interloop.twisted.awaiting
+        interloop.run(main())
+        interloop.twisted.uninstall()
+        """,
+    ) == ["fired", "<class 'twisted.internet.defer.CancelledError'>"]
+
+
+def test_trials_assertions_on_coroutines(program):
+    assert program(
+        OURS,
+        """
+        from twisted.internet.defer import Deferred, ensureDeferred
+        from twisted.trial.unittest import SynchronousTestCase
+
+        async def value(deferred):
+            return await deferred
+
+        class Test(SynchronousTestCase):
+            def test(self):
+                fired, endless = Deferred(), Deferred()
+                fired.callback(1)
+                self.assertEqual(self.successResultOf(value(fired)), 1)
+                self.assertNoResult(value(endless))
+                failed = Deferred()
+                failed.errback(ValueError())
+                self.failureResultOf(value(failed), ValueError)
+
+        result = Test("test").defaultTestResult()
+        Test("test").run(result)
+        print(result.testsRun, result.errors, result.failures)
+        """,
+    ) == ["1 [] []"]
+
+
+def test_the_reactors_end_finds_no_task(program):
+    """A coroutine of Twisted's is none of asyncio's tasks, which the end of the loop would cancel."""
+    assert program(
+        OURS,
+        """
+        import asyncio
+        from twisted.internet import defer, reactor
+
+        async def twisted():
+            print(asyncio.current_task() in asyncio.all_tasks(), len(asyncio.all_tasks()))
+            await asyncio.sleep(0)
+            reactor.stop()
+
+        reactor.callWhenRunning(lambda: defer.ensureDeferred(twisted()))
+        reactor.run()
+        """,
+    ) == ["False 0"]
+
+
+# Contexts.
+
+variable = contextvars.ContextVar("variable", default="unset")
+
+
+def in_context(value, function, *args, **kwargs):
+    def call():
+        variable.set(value)
+        return function(*args, **kwargs)
+
+    return contextvars.copy_context().run(call)
+
+
+@pytest.mark.parametrize("delay", [0, 0.001])
+def test_delayed_calls(ours, delay):
+    from tw_connections import until
+
+    seen = []
+    in_context("scheduled", ours.callLater, delay, lambda: seen.append(variable.get()))
+    until(ours, lambda: seen)
+    assert seen == ["scheduled"]
+
+
+def test_calls_from_a_thread(program):
+    assert program(
+        OURS,
+        """
+        import contextvars
+        from twisted.internet import reactor, threads
+        variable = contextvars.ContextVar("variable", default="unset")
+
+        def tell(where):
+            print(where, variable.get())
+
+        def start():
+            variable.set("scheduled")
+            reactor.callFromThread(tell, "called")
+            deferred = threads.deferToThread(tell, "thread")
+            deferred.addCallback(lambda _: tell("result"))
+            deferred.addCallback(lambda _: reactor.stop())
+
+        reactor.callWhenRunning(lambda: contextvars.copy_context().run(start))
+        reactor.run()
+        """,
+    ) == ["called scheduled", "thread scheduled", "result scheduled"]

@@ -1,0 +1,20 @@
+//! What is awaited across the hosts: a Deferred in an asyncio task, a Future in a coroutine that Twisted drives.
+//!
+//! `interloop.twisted.awaiting` puts them in place, and has what is asked once per failure or cancellation.
+
+mod awaiter;
+mod current;
+mod deferred;
+mod drive;
+mod face;
+mod task;
+
+use pyo3::prelude::*;
+
+/// Adds the classes to the extension module. Importing them does not import Twisted.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<awaiter::DeferredAwaiter>()?;
+    module.add_class::<task::TwistedTask>()?;
+    module.add_function(wrap_pyfunction!(drive::inline_callbacks, module)?)?;
+    module.add_function(wrap_pyfunction!(deferred::deferred_methods, module)?)
+}

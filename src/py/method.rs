@@ -1,0 +1,115 @@
+//! Native methods for classes that are written in Python.
+
+use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::ffi;
+use pyo3::panic::PanicException;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+/// A method without arguments.
+pub trait NoArguments {
+    fn call<'py>(slf: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;
+}
+
+/// A method with one positional argument.
+pub trait OneArgument {
+    fn call<'py>(
+        slf: &Bound<'py, PyAny>,
+        argument: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>>;
+}
+
+/// What the interpreter gets: the object, or null with the exception set; a panic is one, too.
+fn answer(
+    body: impl for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>,
+) -> *mut ffi::PyObject {
+    Python::attach(|py| {
+        let result = catch_unwind(AssertUnwindSafe(|| body(py)))
+            .unwrap_or_else(|_| Err(PanicException::new_err("a native method panicked")));
+        match result {
+            Ok(object) => object.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                std::ptr::null_mut()
+            }
+        }
+    })
+}
+
+unsafe extern "C" fn without_arguments<F: NoArguments>(
+    slf: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    answer(|py| {
+        // SAFETY: the interpreter passes a live object, borrowed for the call.
+        let slf = unsafe { Bound::from_borrowed_ptr(py, slf) };
+        F::call(&slf)
+    })
+}
+
+unsafe extern "C" fn with_one_argument<F: OneArgument>(
+    slf: *mut ffi::PyObject,
+    argument: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    answer(|py| {
+        // SAFETY: the interpreter passes live objects, borrowed for the call.
+        let (slf, argument) = unsafe {
+            (
+                Bound::from_borrowed_ptr(py, slf),
+                Bound::from_borrowed_ptr(py, argument),
+            )
+        };
+        F::call(&slf, &argument)
+    })
+}
+
+/// A method of `class`, to be put into it under that name. The interpreter calls such a one without a bound method in
+/// between.
+pub fn without<'py, F: NoArguments>(
+    class: &Bound<'py, PyType>,
+    name: &'static CStr,
+    doc: &'static CStr,
+) -> PyResult<Bound<'py, PyAny>> {
+    let function = ffi::PyMethodDefPointer {
+        PyCFunction: without_arguments::<F>,
+    };
+    describe(class, name, doc, function, ffi::METH_NOARGS)
+}
+
+/// The same with one positional argument.
+pub fn with_one<'py, F: OneArgument>(
+    class: &Bound<'py, PyType>,
+    name: &'static CStr,
+    doc: &'static CStr,
+) -> PyResult<Bound<'py, PyAny>> {
+    let function = ffi::PyMethodDefPointer {
+        PyCFunction: with_one_argument::<F>,
+    };
+    describe(class, name, doc, function, ffi::METH_O)
+}
+
+fn describe<'py>(
+    class: &Bound<'py, PyType>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyMethodDefPointer,
+    flags: std::ffi::c_int,
+) -> PyResult<Bound<'py, PyAny>> {
+    // Kept for ever, as the interpreter demands: once per class and method.
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: function,
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    }));
+    // SAFETY: a live class, a definition that stays, and strings that do; answers a new reference, or null with an
+    // exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            class.py(),
+            ffi::PyDescr_NewMethod(class.as_type_ptr(), definition),
+        )
+    }
+}
