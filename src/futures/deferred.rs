@@ -4,8 +4,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple, PyType};
 
-use super::awaiter::{self, DeferredAwaiter};
-use super::drive;
+use super::awaiter::DeferredAwaiter;
+use super::{drive, failure};
 use crate::py::method::{self, NoArguments, OneArgument};
 use crate::py::{call, names};
 
@@ -77,7 +77,7 @@ fn waiting<'py>(
             return Ok(None);
         }
     }
-    if awaiter::is_failure(result)? || drive::is_deferred(&result.get_type())? {
+    if failure::is_failure(result)? || drive::is_deferred(&result.get_type())? {
         return Ok(None);
     }
     Ok(Some((callbacks, awaiter)))

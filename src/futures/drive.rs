@@ -5,8 +5,9 @@ use pyo3::prelude::*;
 use pyo3::types::iterator::PySendResult;
 use pyo3::types::{PyList, PyType};
 
-use super::awaiter::{self, DeferredAwaiter};
+use super::awaiter::DeferredAwaiter;
 use super::current::{self, Current};
+use super::failure;
 use super::task::{End, Parts, TwistedTask, Waiting};
 use crate::py::call::{self, Entered};
 use crate::py::{coroutine, names};
@@ -56,7 +57,7 @@ fn input_of<'py>(
 ) -> PyResult<Input<'py>> {
     let py = slf.py();
     let requested = slf.get().requested.replace(false);
-    if awaiter::is_failure(result)? {
+    if failure::is_failure(result)? {
         let message = requested.then(|| {
             slf.get()
                 .inner

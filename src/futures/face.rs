@@ -4,8 +4,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::awaiter;
 use super::task::{End, TwistedTask, Waiting};
+use super::wake;
 use crate::py::names;
 
 impl TwistedTask {
@@ -32,7 +32,7 @@ impl TwistedTask {
         context: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let event_loop = Self::get_loop(slf)?;
-        awaiter::schedule(&event_loop, callback, slf.as_any(), context)
+        wake::schedule(&event_loop, callback, slf.as_any(), context)
     }
 
     fn part<'py>(

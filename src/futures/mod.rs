@@ -7,7 +7,9 @@ mod current;
 mod deferred;
 mod drive;
 mod face;
+mod failure;
 mod task;
+mod wake;
 
 use pyo3::prelude::*;
 

@@ -7,8 +7,9 @@
 
 use pyo3::prelude::*;
 
-use super::awaiter::{self, DeferredAwaiter};
+use super::awaiter::DeferredAwaiter;
 use super::drive::{self, Input};
+use super::{failure, wake};
 use crate::py::cell::{Flag, StateCell};
 use crate::py::names;
 
@@ -145,9 +146,7 @@ impl TwistedTask {
     pub(super) fn go_on_later(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         match slf.get().event_loop(py) {
-            Some(event_loop) => {
-                awaiter::schedule(&event_loop, slf.as_any(), py.None().bind(py), None)
-            }
+            Some(event_loop) => wake::schedule(&event_loop, slf.as_any(), py.None().bind(py), None),
             None => Self::step(slf, py.None().bind(py)),
         }
     }
@@ -183,7 +182,7 @@ impl TwistedTask {
 
     pub(super) fn cancelled_error(&self, py: Python<'_>) -> PyErr {
         let message = self.inner.with(py, |inner, _| inner.cancel_message.take());
-        awaiter::cancelled_error(py, message)
+        failure::cancelled_error(py, message)
     }
 
     /// Asks what it waits for to stop. `must_cancel` says afterwards whether that is still to be done.

@@ -38,6 +38,7 @@ fn answer(
     })
 }
 
+// SAFETY: for the interpreter only, as a function of the kind METH_NOARGS.
 unsafe extern "C" fn without_arguments<F: NoArguments>(
     slf: *mut ffi::PyObject,
     _: *mut ffi::PyObject,
@@ -49,6 +50,7 @@ unsafe extern "C" fn without_arguments<F: NoArguments>(
     })
 }
 
+// SAFETY: for the interpreter only, as a function of the kind METH_O.
 unsafe extern "C" fn with_one_argument<F: OneArgument>(
     slf: *mut ffi::PyObject,
     argument: *mut ffi::PyObject,

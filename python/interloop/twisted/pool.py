@@ -26,5 +26,7 @@ class ContextThreadPool(ThreadPool):
     ) -> None:
         context = contextvars.copy_context()
         if onResult is not None:
-            onResult = functools.partial(context.copy().run, onResult)
-        super().callInThreadWithCallback(onResult, context.run, func, *args, **kw)
+            run_result: Callable[..., Any] = context.copy().run
+            onResult = functools.partial(run_result, onResult)
+        run: Callable[..., Any] = context.run
+        super().callInThreadWithCallback(onResult, run, func, *args, **kw)
