@@ -626,6 +626,7 @@ def add_callback(
     io_loop: Any, /, callback: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> None: ...
 def run_callback(io_loop: Any, callback: Callable[..., Any], args: tuple[Any, ...], /) -> None: ...
+
 @final
 class DeferredAwaiter:
     """What `Deferred.__await__` answers once `interloop.twisted.install()` was called."""

@@ -167,6 +167,7 @@ imported! {
     TWISTED_IS_CANCELLATION = "interloop.twisted.awaiting", "is_cancellation";
     TWISTED_OUTCOME = "interloop.twisted.awaiting", "outcome";
     TWISTED_RAISED = "interloop.twisted.awaiting", "raised";
+    TWISTED_STOCK_CALLBACK = "interloop.twisted.awaiting", "stock_callback";
     TWISTED_SPAWN = "interloop.twisted.awaiting", "spawn";
     TWISTED_THROWN = "interloop.twisted.awaiting", "thrown";
     TWISTED_TASK_NAME = "interloop.twisted.awaiting", "task_name";

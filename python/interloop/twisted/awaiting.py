@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 NO_KEYWORDS: dict[str, Any] = {}
 
+# Deferred's own, for all but the most common case.
+stock_callback = vars(defer.Deferred)["callback"]
 _await, _callback = deferred_methods(defer.Deferred)
 _numbers = itertools.count(1)
 
