@@ -433,6 +433,43 @@ def test_adopted(reactor):
     reactor.iterate(0)
 
 
+def test_without_pyopenssl(program):
+    """It is an extra of Twisted's, and TLS is all that is missing without it."""
+    assert program(
+        None,
+        """
+        import sys
+        sys.modules["OpenSSL"] = None
+        import interloop.twisted
+        interloop.twisted.install()
+        from twisted.internet import protocol, reactor
+
+        class Server(protocol.Protocol):
+            def dataReceived(self, data):
+                self.transport.write(data)
+
+        class Client(protocol.Protocol):
+            def connectionMade(self):
+                print(hasattr(self.transport, "startTLS"))
+                self.transport.write(b"hello")
+
+            def dataReceived(self, data):
+                print(data)
+                reactor.stop()
+
+        def quiet(factory):
+            factory.noisy = False
+            return factory
+
+        port = reactor.listenTCP(0, quiet(protocol.Factory.forProtocol(Server)), interface="127.0.0.1")
+        client = quiet(protocol.ClientFactory.forProtocol(Client))
+        reactor.connectTCP("127.0.0.1", port.getHost().port, client)
+        reactor.run()
+        interloop.twisted.uninstall()
+        """,
+    ) == ["False", "b'hello'"]
+
+
 def test_out_of_descriptors(program, kind):
     """Twisted keeps one back: who cannot be served is told so by the end of his connection, and the port goes on."""
     assert program(

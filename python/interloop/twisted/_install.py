@@ -12,9 +12,15 @@ from twisted.internet.error import ReactorAlreadyInstalledError
 from twisted.internet.main import installReactor
 
 from interloop import Loop
-from interloop.twisted import awaiting, tls
+from interloop.twisted import awaiting
 from interloop.twisted.culprit import who_installed
 from interloop.twisted.reactor import Reactor
+
+try:
+    from interloop.twisted import tls
+except ImportError:
+    # Without pyOpenSSL Twisted has no TLS either.
+    tls = None  # type: ignore[assignment]
 
 _NAME = "twisted.internet.reactor"
 
@@ -51,7 +57,8 @@ def install(eventloop: Loop | None = None) -> Reactor:
         reactor = installed
     awaiting.enable()
     reactor._life.follow()
-    tls.offer()
+    if tls is not None:
+        tls.offer()
     return reactor
 
 
@@ -72,5 +79,6 @@ def uninstall() -> None:
         del twisted.internet.reactor
     awaiting.disable()
     atexit.unregister(reactor._life.end_home)
-    tls.withdraw()
+    if tls is not None:
+        tls.withdraw()
     reactor._life.leave()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet import _newtls, abstract, error, main, tcp
+from twisted.internet import abstract, error, main, tcp
 from twisted.python import context, log
 from twisted.python.failure import Failure as _Failure
 
@@ -23,7 +23,6 @@ FileDescriptor: Any = abstract.FileDescriptor
 Failure: Callable[..., Any] = _Failure
 _call_with_logger: Callable[..., Any] = log.callWithLogger
 _err: Callable[..., None] = log.err
-_start_tls: Callable[..., None] = _newtls.startTLS
 
 # Shared by all connections, as the reactor's own are.
 DONE = Failure(error.ConnectionDone())
@@ -70,9 +69,14 @@ class _Native(TwistedConnection):
         full: bool = self._waiting > self.bufferSize
         return full
 
-    def startTLS(self: Any, ctx: Any, normal: bool = True) -> None:
-        """Like `ITLSTransport.startTLS`."""
-        _start_tls(self, ctx, normal, Plain)
+    # Where there is no pyOpenSSL Twisted's connections have none.
+    if hasattr(tcp.Connection, "startTLS"):
+
+        def startTLS(self: Any, ctx: Any, normal: bool = True) -> None:
+            """Like `ITLSTransport.startTLS`."""
+            from twisted.internet import _newtls
+
+            _newtls.startTLS(self, ctx, normal, Plain)  # type: ignore[no-untyped-call]
 
 
 class Server(_Native, tcp.Server):  # type: ignore[misc]
