@@ -188,3 +188,21 @@ def test_a_call_is_made_in_the_callers_context(ours):
     turns(ours)
     assert seen == ["thread", "loop"]
     assert variable.get() == "none"
+
+
+def test_a_reactor_run_by_another_thread_than_its_makers(kind, program):
+    # As Scrapy's shell does, whose main thread is the user's.
+    assert program(
+        kind,
+        """
+        import threading
+        from twisted.internet import reactor, threads
+
+        runner = threading.Thread(target=reactor.run, args=(False,))
+        runner.start()
+        print(threads.blockingCallFromThread(reactor, threading.current_thread) is runner)
+        reactor.callFromThread(reactor.stop)
+        runner.join()
+        print(reactor.running)
+        """,
+    ) == ["True", "False"]

@@ -84,12 +84,15 @@ class Life:
         """Run the loop until the reactor has stopped or crashed, whatever else may stop it."""
         reactor = self._reactor
         self._owns, self._takes_signals = True, takes_signals
+        # Whichever thread runs it: Scrapy's shell has it in another than the one that installed it.
+        thread, self._thread = self._thread, threading.get_ident()
         self._over = None
         reactor._exitSignal = None
         try:
             reactor._asyncioEventloop.run_forever()
         finally:
             self._owns = False
+            self._thread = thread
             if reactor._started:
                 # loop.stop(), or what left run_forever().
                 reactor.crash()
