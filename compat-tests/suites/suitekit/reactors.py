@@ -113,13 +113,13 @@ def place(contestant: str) -> None:
 
     And its loop in the place of asyncio's, since programs hand the reactor the loop that it shall have.
     """
-    from suitekit.contestants import place_in_policy
+    from suitekit.contestants import place_everywhere
 
     if contestant == "asyncio":
         return
     if contestant != "interloop":
         raise SystemExit(f"{contestant}'s reactor is none of asyncio's kind")
-    place_in_policy(contestant)
+    place_everywhere(contestant)
     from twisted.internet import asyncioreactor
 
     import interloop.twisted
