@@ -255,3 +255,41 @@ def test_calls_from_a_thread(program):
         print(sorted(told.items()))
         """,
     ) == ["[('called', 'scheduled'), ('result', 'scheduled'), ('thread', 'scheduled')]"]
+
+
+def test_tracebacks_are_twisteds(kind, program):
+    """trial cuts its reports where it finds these frames, and twisted.web's errors quote them."""
+    told = program(
+        kind,
+        """
+        from twisted.internet import defer, reactor
+
+        def fails(_):
+            raise ZeroDivisionError
+
+        async def at_once():
+            await defer.succeed(None).addCallback(fails)
+
+        waiting = defer.Deferred().addCallback(fails)
+
+        async def later():
+            await waiting
+
+        def tell(failure):
+            # But for the driver's own: ours is native.
+            print(*(frame[0] for frame in failure.frames if frame[0] != "_inlineCallbacks"))
+
+        def run():
+            for coroutine in (at_once, later):
+                defer.ensureDeferred(coroutine()).addErrback(tell)
+            waiting.callback(None)
+            reactor.stop()
+
+        reactor.callWhenRunning(run)
+        reactor.run()
+        """,
+    )
+    assert told == [
+        "at_once __iter__ raiseException _runCallbacks fails",
+        "later __iter__ _runCallbacks fails",
+    ]

@@ -51,6 +51,8 @@ NO_KEYWORDS: dict[str, Any] = {}
 
 # Deferred's own, for all but the most common case.
 stock_callback = vars(defer.Deferred)["callback"]
+# How it raises a failure: the frames are where trial cuts its reports, and where people look.
+_stock_iter = vars(defer.Deferred)["__iter__"]
 _await, _callback = deferred_methods(defer.Deferred)
 _numbers = itertools.count(1)
 
@@ -103,16 +105,35 @@ def outcome(
         info.failResult = None
     if bridge._is_cancellation(failure, requested=requested):
         return _cancelled(failure, message if requested else bridge._message(failure.value))
-    return bridge._exception_of(failure)
+    error = bridge._exception_of(failure)
+    return _raised_by_await(failure, waited=False) if error is failure.value else error
 
 
 def thrown(failure: Failure, requested: bool, message: Any) -> BaseException:
     """What a coroutine that Twisted drives is to raise where it waits."""
     if requested and bridge._is_cancellation(failure, requested=True):
         return _cancelled(failure, message)
+    return _raised_by_await(failure, waited=True)
+
+
+def _raised_by_await(failure: Failure, waited: bool) -> BaseException:
+    """The exception with the traceback that it has when Twisted's own `await` raises it: at once, or after waiting."""
+    deferred = types.SimpleNamespace(
+        called=not waited,
+        paused=0,
+        result=failure,
+        _debugInfo=types.SimpleNamespace(failResult=None),
+    )
+    steps = _stock_iter(deferred)
     value: Any = failure.value
-    thrown: BaseException = value.with_traceback(failure.tb)
-    return thrown
+    try:
+        next(steps)
+        steps.throw(value.with_traceback(failure.tb))
+    except BaseException as error:
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next
+        return error
+    raise AssertionError(f"{failure!r} was not raised")
 
 
 def _cancelled(failure: Failure, message: Any) -> asyncio.CancelledError:
