@@ -277,7 +277,8 @@ def test_tracebacks_are_twisteds(kind, program):
 
         def tell(failure):
             # But for the driver's own: ours is native.
-            print(*(frame[0] for frame in failure.frames if frame[0] != "_inlineCallbacks"))
+            driver = ("_inlineCallbacks", "throwExceptionIntoGenerator")
+            print(*(frame[0] for frame in failure.frames if frame[0] not in driver))
 
         def run():
             for coroutine in (at_once, later):
