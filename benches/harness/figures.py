@@ -107,7 +107,16 @@ def verdict_of(target: Target, cost: float | None, ratio: Ratio | None) -> str:
     """`met` or `missed`, with `unsure` added where the confidence interval holds the target."""
     if target.at_most is not None and cost is not None:
         return "met" if cost <= target.at_most else "missed"
-    if target.ratio is None or ratio is None:
+    if ratio is None:
+        return "no base"
+    if target.above is not None and cost is not None:
+        # The base's cost is ours times the ratio.
+        most, middle, least = (
+            cost * (1 - bound) for bound in (ratio.low, ratio.median, ratio.high)
+        )
+        word = "met" if middle <= target.above else "missed"
+        return f"{word}, unsure" if least <= target.above < most else word
+    if target.ratio is None:
         return "no base"
     word = "met" if ratio.median >= target.ratio else "missed"
     return f"{word}, unsure" if ratio.low < target.ratio <= ratio.high else word

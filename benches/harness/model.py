@@ -36,17 +36,19 @@ class Contestant:
 class Target:
     """What the issue demands of one contestant in some cases.
 
-    Either `ratio` (the base's cost divided by ours must reach it) or `at_most` (our cost itself).
+    One of `ratio` (the base's cost divided by ours must reach it), `at_most` (our cost itself) and `above` (how much more
+    than the base's our cost may be).
     """
 
     contestant: str
     issue: int
     ratio: float | None = None
     at_most: float | None = None
+    above: float | None = None
 
     def __post_init__(self) -> None:
-        if (self.ratio is None) == (self.at_most is None):
-            raise ValueError("a target is either a ratio or a cost")
+        if (self.ratio, self.at_most, self.above).count(None) != 2:
+            raise ValueError("a target is a ratio, a cost or a difference of costs")
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,8 @@ def _judged(
         "issue": target.issue,
         "ratio": target.ratio,
         "at_most": target.at_most,
-        "base": None if target.ratio is None else suite.base,
+        "above": target.above,
+        "base": None if target.at_most is not None else suite.base,
         "verdict": figures.verdict_of(target, cost, against),
     }
 
@@ -195,8 +196,10 @@ def left_out_of(suite: Suite, left_out: dict[str, str]) -> list[Contestant]:
 def _target(target: dict[str, Any]) -> str:
     if target["ratio"] is not None:
         demand = f"≥ {target['ratio']:g}"
-    else:
+    elif target["at_most"] is not None:
         demand = f"≤ {target['at_most']:g}"
+    else:
+        demand = f"≤ {target['base']} + {target['above']:g}"
     return f"{demand} {target['verdict']} (issue {target['issue']})"
 
 

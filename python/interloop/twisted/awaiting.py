@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 NO_KEYWORDS: dict[str, Any] = {}
 
 # Deferred's own, for all but the most common case.
-stock_callback = vars(defer.Deferred)["callback"]
+stock_callback: Any = vars(defer.Deferred)["callback"]
 # How it raises a failure: the frames are where trial cuts its reports, and where people look.
-_stock_iter = vars(defer.Deferred)["__iter__"]
+_stock_iter: Any = vars(defer.Deferred)["__iter__"]
 _await, _callback = deferred_methods(defer.Deferred)
 _numbers = itertools.count(1)
 
