@@ -294,3 +294,69 @@ def test_tracebacks_are_twisteds(kind, program):
         "at_once __iter__ raiseException _runCallbacks fails",
         "later __iter__ _runCallbacks fails",
     ]
+
+
+def test_an_aiohttp_request_in_twisteds_coroutines(program):
+    """A library of asyncio's with all it uses: timeouts, tasks, connections, its own cleaning up."""
+    assert program(
+        None,
+        """
+        import asyncio
+        import interloop.twisted
+
+        interloop.twisted.install()
+
+        import aiohttp
+        import sniffio
+        from aiohttp import web
+        from twisted.internet import reactor
+        from twisted.internet.defer import ensureDeferred, inlineCallbacks
+
+        async def hello(request):
+            await asyncio.sleep(0)
+            return web.Response(text="hello")
+
+        async def serve():
+            application = web.Application()
+            application.router.add_get("/", hello)
+            runner = web.AppRunner(application)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            return runner, "http://127.0.0.1:%d/" % runner.addresses[0][1]
+
+        async def ask(url):
+            async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+                async with session.get(url) as answer:
+                    return await answer.text()
+
+        async def ask_together(url):
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(ask(url)) for _ in range(3)]
+            return [task.result() for task in tasks]
+
+        @inlineCallbacks
+        def ask_in_a_generator(url):
+            session = aiohttp.ClientSession()
+            answer = yield session.get(url)
+            text = yield answer.text()
+            yield session.close()
+            return text
+
+        async def main():
+            runner, url = await serve()
+            print(sniffio.current_async_library(), asyncio.current_task() is not None)
+            print(await ask(url))
+            print(await ask_together(url))
+            print(await ask_in_a_generator(url))
+            await runner.cleanup()
+            print(len(asyncio.all_tasks()))
+
+        def run():
+            ensureDeferred(main()).addErrback(lambda failure: failure.printTraceback()).addBoth(
+                lambda _: reactor.stop()
+            )
+
+        reactor.callWhenRunning(run)
+        reactor.run()
+        """,
+    ) == ["asyncio True", "hello", "['hello', 'hello', 'hello']", "hello", "0"]
