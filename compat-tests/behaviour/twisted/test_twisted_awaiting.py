@@ -360,3 +360,57 @@ def test_an_aiohttp_request_in_twisteds_coroutines(program):
         reactor.run()
         """,
     ) == ["asyncio True", "hello", "['hello', 'hello', 'hello']", "hello", "0"]
+
+
+def test_a_task_group_is_cancelled_from_twisteds_side(program):
+    """While its body waits for a Deferred: the children end first, and who cancelled sees Twisted's CancelledError."""
+    assert program(
+        None,
+        """
+        import asyncio
+        import interloop.twisted
+
+        interloop.twisted.install()
+
+        from twisted.internet import reactor
+        from twisted.internet.defer import Deferred, ensureDeferred
+
+        async def child():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                print("child ends")
+
+        async def main():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+                await Deferred()
+
+        async def fails():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+                await asyncio.sleep(0)
+                raise ZeroDivisionError
+
+        def tell(failure):
+            print(failure.type.__module__, failure.type.__name__)
+
+        async def run():
+            cancelled = ensureDeferred(main()).addErrback(tell)
+            reactor.callLater(0.01, cancelled.cancel)
+            await cancelled
+            await ensureDeferred(main()).addTimeout(0.01, reactor).addErrback(tell)
+            await ensureDeferred(fails()).addErrback(tell)
+            reactor.stop()
+
+        reactor.callWhenRunning(lambda: ensureDeferred(run()))
+        reactor.run()
+        """,
+    ) == [
+        "child ends",
+        "twisted.internet.defer CancelledError",
+        "child ends",
+        "twisted.internet.defer TimeoutError",
+        "child ends",
+        "builtins ExceptionGroup",
+    ]

@@ -191,11 +191,19 @@ def end(
         drive(error, types.SimpleNamespace(send=over.throw), status, context)
         return
     target = status.deferred
-    if isinstance(error, asyncio.CancelledError):
-        cancelled = defer.CancelledError(*error.args).with_traceback(error.__traceback__)
+    if isinstance(error, asyncio.CancelledError) or _is_all_cancelled(error):
+        args = error.args if isinstance(error, asyncio.CancelledError) else ()
+        cancelled = defer.CancelledError(*args).with_traceback(error.__traceback__)
         cancelled.__cause__ = error
         error = cancelled
     target.errback(Failure(error, captureVars=target.debug))  # type: ignore[no-untyped-call]
+
+
+def _is_all_cancelled(error: BaseException) -> bool:
+    """A TaskGroup takes Twisted's CancelledError for a failure. Who cancelled, `addTimeout()` for one, wants to see it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return False
+    return error.split((defer.CancelledError, asyncio.CancelledError))[1] is None
 
 
 def _nothing() -> Generator[None, None, None]:
