@@ -19,7 +19,11 @@ use crate::runtime::{LoopCore, turn};
 use crate::sys::Fd;
 
 /// How long an event may take to come. Only a failure waits for so long.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a turn waits at most before the test looks again at its own end: what has been sent may reach that after the
+/// call that sent it, and no event of the loop tells of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Descriptors are counted and their numbers reused, so these tests go one after the other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -157,7 +161,7 @@ pub fn turn_until(core: &Bound<'_, LoopCore>, mut done: impl FnMut() -> bool) {
         let limit = if is_holding(core) {
             0.0
         } else {
-            left.as_secs_f64()
+            left.min(LOOK_AGAIN).as_secs_f64()
         };
         turn::turn(core, Some(limit)).unwrap();
     }
