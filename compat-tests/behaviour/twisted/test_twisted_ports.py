@@ -165,6 +165,33 @@ def test_the_end_closes_the_descriptor(reactor, listen, how, asked):
     assert not hasattr(transport, "socket")
 
 
+def test_a_socket_that_is_asked_for_at_the_very_end(reactor, listen):
+    """By a producer that is stopped: the connection is over all the same, and stays so."""
+    factory = Telling()
+    _, call = listen(factory)
+    end = call()
+    until(reactor, connected(factory))
+    told = factory.built[0]
+    transport = told.transport
+    asked = []
+
+    class Producer:
+        def stopProducing(self):
+            asked.append(transport.socket)
+
+        def resumeProducing(self):
+            pass
+
+        pauseProducing = resumeProducing
+
+    transport.registerProducer(Producer(), True)
+    end.close()
+    until(reactor, lambda: told.reason)
+    assert asked[0].fileno() == -1
+    assert not hasattr(transport, "socket")
+    transport.connectionLost(told.reason)
+
+
 def test_an_ended_connection_is_collected_without_help(reactor, listen):
     factory = Telling()
     _, call = listen(factory)

@@ -168,8 +168,7 @@ impl TwistedConnection {
     fn connection_lost(slf: &Bound<'_, Self>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let connection = slf.get();
-        let socket = connection.socket_object(py).is_some();
-        if !socket && connection.fd.get() < 0 {
+        if connection.socket_object(py).is_none() && connection.fd.get() < 0 {
             return Ok(());
         }
         connection.disconnected.set(true);
@@ -193,8 +192,10 @@ impl TwistedConnection {
         slf.call_method1(intern!(py, "_closeSocket"), (orderly,))?;
         let protocol = slf.getattr(intern!(py, "protocol"))?;
         slf.delattr(intern!(py, "protocol"))?;
-        if socket {
-            drop(connection.inner.with(py, |inner, _| inner.socket.take()));
+        // Looked for again: what was called may have asked for one.
+        let socket = connection.inner.with(py, |inner, _| inner.socket.take());
+        if socket.is_some() {
+            drop(socket);
             // The bound method that Twisted's own constructor keeps.
             if let Err(error) = slf.delattr(intern!(py, "fileno"))
                 && !error.is_instance_of::<PyAttributeError>(py)
