@@ -5,7 +5,7 @@
 //! own. Once it is over, records are read and written by OpenSSL's functions, with the GIL held: nothing in them
 //! runs Python, since a context that wants to hear of each message is left to the other engine.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ use super::engine::Engine;
 use super::layer::{Input, Place};
 use super::object::wants_more;
 use super::openssl::{
-    Bio, OpenSsl, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN, Ssl,
+    Bio, OpenSsl, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN, Ssl, length,
 };
 use super::transfer::{Transfer, openssl};
 use crate::py::{names, ssl};
@@ -106,11 +106,6 @@ impl Direct {
             }
         }
     }
-}
-
-/// As much as one call takes.
-fn length(size: usize) -> c_int {
-    c_int::try_from(size).unwrap_or(c_int::MAX)
 }
 
 impl Engine for Direct {

@@ -188,3 +188,8 @@ impl OpenSsl {
         self.methods.contains(&method)
     }
 }
+
+/// As much as one call takes.
+pub fn length(size: usize) -> c_int {
+    c_int::try_from(size).unwrap_or(c_int::MAX)
+}

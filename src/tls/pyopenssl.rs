@@ -22,6 +22,7 @@ use super::engine::Engine;
 use super::layer::{Input, Place};
 use super::openssl::{
     Bio, MemoryFunctions, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_ZERO_RETURN, Ssl,
+    length,
 };
 use crate::py::cffi::Library;
 use crate::py::{errors, names};
@@ -237,11 +238,6 @@ impl PyOpenSsl {
             Ok(_) => PyRuntimeError::new_err("OpenSSL failed without an error"),
         }
     }
-}
-
-/// As much as one call takes.
-fn length(size: usize) -> c_int {
-    c_int::try_from(size).unwrap_or(c_int::MAX)
 }
 
 impl Engine for PyOpenSsl {
