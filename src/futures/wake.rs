@@ -5,9 +5,7 @@ use pyo3::types::PyDict;
 
 use super::awaiter::DeferredAwaiter;
 use super::current;
-use crate::py::call::{self, Entered};
-use crate::py::{errors, names};
-use crate::runtime::LoopCore;
+use crate::runtime::{LoopCore, done};
 
 /// `loop.call_soon(callback, argument, context=context)`. Twisted cannot notice when a Deferred is fired in another thread,
 /// and does not allow it; the task gets it nevertheless.
@@ -37,24 +35,8 @@ pub fn schedule(
 pub fn go_on(core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = core.py();
     let (first, more) = object.cast::<DeferredAwaiter>()?.get().take_callbacks(py);
-    for (callback, context) in first.into_iter().chain(more) {
-        let callback = callback.into_bound(py);
-        let context = context.map(|context| context.into_bound(py));
-        let result = match &context {
-            Some(context) => {
-                Entered::new(context).and_then(|_entered| call::call1(&callback, object))
-            }
-            None => call::call1(&callback, object),
-        };
-        match result {
-            Ok(_) => {}
-            Err(error) if errors::is_fatal(py, &error) => return Err(error),
-            Err(error) => {
-                names::REPORT_OPERATION
-                    .get(py)?
-                    .call1((core, error, callback, object))?;
-            }
-        }
+    for callback in first.into_iter().chain(more) {
+        done::tell(core, callback, object, object)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Floor 3: the loop's state, one turn, handles, fd watchers.
 
 pub mod core;
+pub mod done;
 pub mod fork;
 pub mod gc;
 pub mod handle;

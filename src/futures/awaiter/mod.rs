@@ -15,6 +15,7 @@ use super::wake::{go_on, schedule};
 use crate::py::cell::{Flag, StateCell};
 use crate::py::{call, coroutine, names};
 use crate::runtime::LoopCore;
+use crate::runtime::done::Callback;
 use crate::runtime::state::Item;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +34,6 @@ enum Phase {
     /// The outcome was taken, or nobody wants it any more.
     Over,
 }
-
-/// A callback and the context it runs in.
-pub type Callback = (Py<PyAny>, Option<Py<PyAny>>);
 
 struct Inner {
     callback: Option<Callback>,

@@ -16,10 +16,11 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::sock::{Outcome, Subject, Work};
 use super::streams::Reading;
-use crate::py::call::{self, Entered};
+use crate::py::call;
 use crate::py::cell::{Flag, StateCell};
-use crate::py::{coroutine, errors, names};
+use crate::py::{coroutine, names};
 use crate::runtime::LoopCore;
+use crate::runtime::done::{self, Callback};
 use crate::runtime::state::Item;
 use crate::runtime::watch::Side;
 use crate::sys::Fd;
@@ -66,9 +67,6 @@ impl Kind {
         }
     }
 }
-
-/// A callback and the context it runs in.
-type Callback = (Py<PyAny>, Option<Py<PyAny>>);
 
 struct Inner {
     /// The socket, the `StreamReader` or the `StreamWriter`; None once it is over.
@@ -373,29 +371,13 @@ fn go_on(core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<()> 
     // A task asks any object but asyncio's own Future for its result by a name made anew each time, which costs more
     // than the rest of waking it. There is nothing to be told by ours: it gets a Future that has ended with None.
     let plain = operation.phase.get() == Phase::Woken && !operation.has_error(py);
-    for (callback, context) in first.into_iter().chain(more) {
-        let callback = callback.into_bound(py);
-        let context = context.map(|context| context.into_bound(py));
-        let told = if plain && coroutine::is_task_wakeup(&callback)? {
+    for callback in first.into_iter().chain(more) {
+        let told = if plain && coroutine::is_task_wakeup(callback.0.bind(py))? {
             &names::FINISHED_FUTURE.get(py)?
         } else {
             object
         };
-        let result = match &context {
-            Some(context) => {
-                Entered::new(context).and_then(|_entered| call::call1(&callback, told))
-            }
-            None => call::call1(&callback, told),
-        };
-        match result {
-            Ok(_) => {}
-            Err(error) if errors::is_fatal(py, &error) => return Err(error),
-            Err(error) => {
-                names::REPORT_OPERATION
-                    .get(py)?
-                    .call1((core, error, callback, object))?;
-            }
-        }
+        done::tell(core, callback, told, object)?;
     }
     Ok(())
 }
