@@ -10,12 +10,12 @@ use crate::runtime::LoopCore;
 use crate::runtime::state::{Driver, Entry, LoopState, Source};
 use crate::sys::addr::Address;
 use crate::sys::level::Want;
-use crate::sys::{Fd, socket};
+use crate::sys::{Fd, OwnedFd, socket};
 
 /// What a listener's face must answer; called with nothing borrowed.
 pub trait Acceptor: Sync {
-    /// A connection: non-blocking, not inheritable, the face's to close.
-    fn accepted(&self, listener: &Listening<'_, '_>, fd: Fd, peer: &Address) -> PyResult<()>;
+    /// A connection: non-blocking, not inheritable, closed unless the face takes it.
+    fn accepted(&self, listener: &Listening<'_, '_>, fd: OwnedFd, peer: &Address) -> PyResult<()>;
 
     /// Accepting failed. True: go on with the next connection; false: stop for now (the face arranges what follows).
     fn failed(&self, listener: &Listening<'_, '_>, error: &io::Error) -> PyResult<bool>;

@@ -19,6 +19,9 @@ pub mod socket;
 /// A file descriptor as the kernel numbers it.
 pub type Fd = std::os::fd::RawFd;
 
+/// A file descriptor that is closed when nobody takes it.
+pub use std::os::fd::{IntoRawFd, OwnedFd};
+
 /// Calls again until the answer is not EINTR.
 fn retry<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     loop {

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::addr::Address;
 use super::{Fd, check, check_len, retry};
@@ -44,7 +45,7 @@ pub fn pending(fd: Fd) -> io::Result<usize> {
 }
 
 /// Accepts one connection: non-blocking and not inherited by children.
-pub fn accept(fd: Fd) -> io::Result<(Fd, Address)> {
+pub fn accept(fd: Fd) -> io::Result<(OwnedFd, Address)> {
     retry(|| {
         let mut address = Address::empty();
         let (storage, length) = address.raw_parts();
@@ -57,7 +58,8 @@ pub fn accept(fd: Fd) -> io::Result<(Fd, Address)> {
                 libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
             )
         })?;
-        Ok((accepted, address))
+        // SAFETY: the kernel has just made it, and nobody else knows it.
+        Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, address))
     })
 }
 

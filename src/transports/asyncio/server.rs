@@ -15,7 +15,7 @@ use crate::py::cell::StateCell;
 use crate::py::{errors, names};
 use crate::runtime::{LoopCore, watch};
 use crate::sys::addr::Address;
-use crate::sys::{Fd, socket};
+use crate::sys::{Fd, IntoRawFd, OwnedFd, socket};
 
 struct Inner {
     factory: Option<Py<PyAny>>,
@@ -114,7 +114,7 @@ impl Acceptor for AsyncioAcceptor {
     fn accepted(
         &self,
         listening: &listener::Listening<'_, '_>,
-        fd: Fd,
+        fd: OwnedFd,
         peer: &Address,
     ) -> PyResult<()> {
         let core = listening.core;
@@ -160,19 +160,7 @@ impl Acceptor for AsyncioAcceptor {
     }
 }
 
-/// A descriptor that is closed unless a transport takes it.
-struct Accepted(Option<Fd>);
-
-impl Drop for Accepted {
-    fn drop(&mut self) {
-        if let Some(fd) = self.0.take() {
-            socket::close(fd);
-        }
-    }
-}
-
-fn make(listening: &listener::Listening<'_, '_>, fd: Fd, peer: &Address) -> PyResult<()> {
-    let mut accepted = Accepted(Some(fd));
+fn make(listening: &listener::Listening<'_, '_>, fd: OwnedFd, peer: &Address) -> PyResult<()> {
     let py = listening.core.py();
     let object = listening.object.cast::<Listening>()?.get();
     let (factory, server, context, tls) = object.inner.with(py, |inner, refs| {
@@ -196,7 +184,7 @@ fn make(listening: &listener::Listening<'_, '_>, fd: Fd, peer: &Address) -> PyRe
         None => None,
     };
     let start = Start {
-        fd,
+        fd: fd.into_raw_fd(),
         tcp: object.tcp,
         sock: None,
         peer: Some(peer.named()),
@@ -206,7 +194,6 @@ fn make(listening: &listener::Listening<'_, '_>, fd: Fd, peer: &Address) -> PyRe
         extra: None,
         server: server.map(|server| server.into_bound(py)),
     };
-    accepted.0 = None;
     match settings {
         None => StreamTransport::open(listening.core, start).map(drop),
         Some(settings) => TlsTransport::open(listening.core, start, settings).map(drop),

@@ -124,6 +124,7 @@ impl TwistedConnection {
         };
         let stream = Stream::new(fd, medium, owner, face, OPTIONS);
         let (context, registry) = (context.unbind(), connections.clone().unbind());
+        connection.key.set(adopted::adopt(core, stream)?);
         let place = core.clone().unbind();
         let old = connection.inner.with(slf.py(), |inner, _| {
             inner.core = Some(place);
@@ -133,7 +134,6 @@ impl TwistedConnection {
             )
         });
         drop(old);
-        connection.key.set(adopted::adopt(core, stream)?);
         connection.tell_drained(slf.py());
         connections.add(slf)
     }

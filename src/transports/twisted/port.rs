@@ -16,7 +16,7 @@ use crate::py::cell::{Flag, StateCell};
 use crate::py::names;
 use crate::runtime::LoopCore;
 use crate::sys::addr::Address;
-use crate::sys::{Fd, socket};
+use crate::sys::{Fd, IntoRawFd, OwnedFd};
 
 /// As many as Twisted's ports accept in a turn at first.
 const ACCEPTS: usize = 100;
@@ -157,10 +157,10 @@ impl TwistedPort {
 struct TwistedAcceptor;
 
 impl Acceptor for TwistedAcceptor {
-    fn accepted(&self, listening: &Listening<'_, '_>, fd: Fd, peer: &Address) -> PyResult<()> {
+    fn accepted(&self, listening: &Listening<'_, '_>, fd: OwnedFd, peer: &Address) -> PyResult<()> {
         let port = listening.object.cast::<TwistedPort>()?;
         in_context(port, |context| {
-            make(listening.core, port, context, Accepted(Some(fd)), peer)
+            make(listening.core, port, context, fd, peer)
         })
     }
 
@@ -175,17 +175,6 @@ impl Acceptor for TwistedAcceptor {
             Ok(())
         })?;
         Ok(false)
-    }
-}
-
-/// A descriptor that is closed unless a connection takes it.
-struct Accepted(Option<Fd>);
-
-impl Drop for Accepted {
-    fn drop(&mut self) {
-        if let Some(fd) = self.0.take() {
-            socket::close(fd);
-        }
     }
 }
 
@@ -205,9 +194,14 @@ fn in_context<'py>(
     let context = call::copy_of_context(context.bind(py))?;
     let _entered = Entered::new(&context)?;
     // What its prefix is made of.
-    let factory = port.getattr(intern!(py, "factory"))?;
-    let _logging = log_context::enter_kept(&port.get().log, port.as_any(), factory)?;
-    if let Err(error) = body(&context) {
+    let logging = port
+        .getattr(intern!(py, "factory"))
+        .and_then(|factory| log_context::enter_kept(&port.get().log, port.as_any(), factory));
+    let result = match &logging {
+        Ok(_) => body(&context),
+        Err(error) => Err(error.clone_ref(py)),
+    };
+    if let Err(error) = result {
         names::TWISTED_ACCEPT_FAILED.get(py)?.call1((port, error))?;
     }
     Ok(())
@@ -218,13 +212,10 @@ fn make(
     core: &Bound<'_, LoopCore>,
     port: &Bound<'_, TwistedPort>,
     context: &Bound<'_, PyAny>,
-    mut accepted: Accepted,
+    fd: OwnedFd,
     peer: &Address,
 ) -> PyResult<()> {
     let py = port.py();
-    let Some(fd) = accepted.0 else {
-        return Ok(());
-    };
     let class = port.getattr(intern!(py, "transport"))?;
     let ours = names::TWISTED_SERVER.get(py)?;
     let client = match class.is(&ours) {
@@ -233,8 +224,9 @@ fn make(
     };
     let Some(client) = client else {
         // With a Python socket, which closes it.
-        accepted.0 = None;
-        names::TWISTED_ACCEPT.get(py)?.call1((port, fd))?;
+        names::TWISTED_ACCEPT
+            .get(py)?
+            .call1((port, fd.into_raw_fd()))?;
         return Ok(());
     };
     let address = addresses::make(&client)?;
@@ -274,7 +266,7 @@ fn make(
     log_context::derive(&port.get().log, &transport, &log_string)?;
     attributes.set_item(intern!(py, "logstr"), log_string)?;
     transport.setattr(intern!(py, "__dict__"), attributes)?;
-    accepted.0 = None;
+    let fd = fd.into_raw_fd();
     transport.get().fd.set(fd);
     TwistedConnection::enter_loop(
         &transport,
