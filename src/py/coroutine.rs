@@ -4,23 +4,13 @@ use std::ffi::CString;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{call, names};
+use super::names;
+pub use super::stop::with_value as finish;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::iterator::PySendResult;
 use pyo3::types::{PyIterator, PyType};
-
-/// The StopIteration by which `__next__` returns a value.
-#[inline]
-pub fn finish(value: &Bound<'_, PyAny>) -> PyErr {
-    // An instance: with a bare value a tuple would be taken for the exception's arguments.
-    let class = value.py().get_type::<PyStopIteration>().into_any();
-    match call::call1(&class, value) {
-        Ok(stop) => PyErr::from_value(stop),
-        Err(error) => error,
-    }
-}
 
 /// `coroutine.send(value)`, and whether it goes on.
 pub fn send<'py>(

@@ -13,4 +13,5 @@ pub mod names;
 pub mod objects;
 pub mod ssl;
 pub mod stock;
+pub mod stop;
 pub mod threads;

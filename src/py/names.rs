@@ -65,6 +65,7 @@ imported! {
     PLAIN_STREAMS = "interloop._loop.streams", "PLAIN";
     /// Gives a protocol of asyncio's streams the methods that are native.
     ADOPT_STREAM = "interloop._loop.streams", "adopt";
+    STREAM_AGAIN = "interloop._loop.streams", "again";
     /// The interpreter's own tasks.
     NATIVE_TASK = "_asyncio", "Task";
     /// One of the interpreter's own futures, of no loop, that has ended with None.

@@ -27,6 +27,13 @@ pub fn is_ours_alone(object: &Bound<'_, PyAny>) -> bool {
     }
 }
 
+/// Whether `object` is the only strong reference.
+#[inline]
+pub fn is_held_once(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a live object and the GIL.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) == 1 }
+}
+
 /// Whether somebody has put attributes on an object of a native class of ours: methods of its class may be replaced.
 #[inline]
 pub fn has_attributes<T: PyClass>(object: &Bound<'_, T>) -> bool {

@@ -17,7 +17,7 @@ use super::park;
 use super::state::{Item, Source, Timer};
 use super::watch::Waiter;
 use crate::poll::Poller;
-use crate::py::{errors, names, threads};
+use crate::py::{errors, names, stop, threads};
 
 /// The longest wait: what stock allows, so that no clock arithmetic overflows.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
@@ -29,13 +29,10 @@ const RESOLUTION: f64 = 1e-9;
 pub fn run(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = slf.py();
     let core = slf.get();
+    let mut polled = false;
     loop {
-        // With callbacks to run, nobody who waits for a descriptor and no thread that waits for the GIL, there is
-        // nothing to ask the kernel: its call costs as much as several callbacks.
-        let pointless = core.state.with(py, |state, _| {
-            !state.ready.is_empty() && state.sources.is_empty()
-        }) && !threads::are_others(py);
-        if !pointless {
+        polled = !is_pointless(py, core, polled);
+        if polled {
             poll(slf, next_wait(slf, None)?)?;
         }
         after_poll(slf)?;
@@ -43,6 +40,18 @@ pub fn run(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
             return Ok(());
         }
     }
+}
+
+/// Whether there is nothing to ask the kernel: its call costs as much as several callbacks.
+fn is_pointless(py: Python<'_>, core: &LoopCore, polled: bool) -> bool {
+    let (alone, woken) = core.state.with(py, |state, _| {
+        let alone = !state.ready.is_empty() && state.sources.is_empty();
+        let woken = matches!(state.ready.front(), Some(Item::Wake(..)));
+        (alone, woken)
+    });
+    // With callbacks to run, nobody waits for a descriptor and no thread for the GIL. Or what came with the last poll has
+    // woken tasks: they run first, the next turn asks again.
+    alone && !threads::are_others(py) || woken && polled
 }
 
 /// One turn. Waits at most `limit` seconds for something to happen. Errors: what a callback raised to stop the
@@ -58,6 +67,7 @@ fn after_poll(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     take_remote(py, core);
     take_due(slf)?;
     run_ready(slf)?;
+    stop::forget_value(py);
     flush(slf)
 }
 

@@ -7,10 +7,12 @@ import contextlib
 import os
 import socket
 import struct
+import sys
+import weakref
 from unittest import mock
 
 import pytest
-from aio_support import polls, recv_exactly, turns
+from aio_support import polls, recv_exactly, tcp_pair, turns
 
 
 @contextlib.asynccontextmanager
@@ -31,10 +33,10 @@ async def stream(**kwargs):
 
 
 @contextlib.asynccontextmanager
-async def served(handler):
+async def served(handler, **kwargs):
     """The other way round: `handler(reader, writer)` of a server, and the client's plain socket."""
     loop = asyncio.get_running_loop()
-    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    server = await asyncio.start_server(handler, "127.0.0.1", 0, **kwargs)
     with socket.socket() as peer:
         peer.setblocking(False)
         await loop.sock_connect(peer, server.sockets[0].getsockname())
@@ -313,5 +315,108 @@ def test_a_server_that_echoes(run):
                 await sending
             peer.shutdown(socket.SHUT_WR)
             assert await loop.sock_recv(peer, 1) == b""
+
+    run(main)
+
+
+def test_what_a_server_makes(run):
+    """Its reader, writer and protocol know each other, and are asyncio's."""
+
+    async def main():
+        done = asyncio.get_running_loop().create_future()
+
+        async def handler(reader, writer):
+            try:
+                protocol = writer.transport.get_protocol()
+                assert isinstance(reader, asyncio.StreamReader)
+                assert isinstance(writer, asyncio.StreamWriter)
+                assert isinstance(protocol, asyncio.StreamReaderProtocol)
+                assert [type(each).__name__ for each in (reader, writer, protocol)] == [
+                    "StreamReader",
+                    "StreamWriter",
+                    "StreamReaderProtocol",
+                ]
+                assert reader._transport is writer.transport
+                assert protocol._stream_reader is writer._reader is reader
+                assert writer._protocol is protocol
+                assert getattr(protocol, "_stream_writer", None) in (None, writer)
+                assert reader._limit == 1000
+                assert await reader.read(100) == b"data"
+                writer.close()
+                await writer.wait_closed()
+                done.set_result(None)
+            except BaseException as error:
+                done.set_exception(error)
+                raise
+
+        async with served(handler, limit=1000) as peer:
+            peer.send(b"data")
+            await done
+            assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
+
+    run(main)
+
+
+def test_a_protocol_that_somebody_keeps(run):
+    """What a program made by itself for `create_server()` and holds stays the very object."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        made = []
+
+        def factory():
+            reader = asyncio.StreamReader()
+            called = loop.create_future()
+            protocol = asyncio.StreamReaderProtocol(reader, lambda *pair: called.set_result(pair))
+            made.append((kept(reader), kept(protocol), called))
+            return protocol
+
+        for kept in (lambda each: each, weakref.ref):
+            server = await loop.create_server(factory, "127.0.0.1", 0)
+            with socket.socket() as peer:
+                peer.setblocking(False)
+                await loop.sock_connect(peer, server.sockets[0].getsockname())
+                await loop.sock_sendall(peer, b"data")
+                while not made:
+                    await polls(1)
+                reader, protocol, called = made.pop()
+                given, writer = await called
+                if kept is weakref.ref:
+                    reader, protocol = reader(), protocol()
+                assert given is reader and writer.transport.get_protocol() is protocol
+                assert await given.read(10) == b"data"
+                writer.write(b"answer")
+                await writer.drain()
+                assert await recv_exactly(peer, 6) == b"answer"
+                writer.close()
+                await writer.wait_closed()
+            server.close()
+            await server.wait_closed()
+
+    run(main)
+
+
+def test_values_are_not_kept(run):
+    """What a read has returned is the program's alone, and so is the StopIteration that brought it."""
+
+    async def main():
+        async with stream() as (reader, _, peer):
+            loop = asyncio.get_running_loop()
+            peer.send(b"first")
+            await polls(1)
+            coroutine = reader.read(5)
+            with pytest.raises(StopIteration) as first:
+                coroutine.send(None)
+            peer.send(b"second")
+            await polls(1)
+            assert await reader.read(6) == b"second"
+            assert first.value.value == b"first" and first.value.args == (b"first",)
+
+            ours, theirs = tcp_pair()
+            with ours, theirs:
+                theirs.send(b"x" * 5000)
+                received, fresh = await loop.sock_recv(ours, 6000), os.urandom(10)
+                await polls(1)
+                assert len(received) == 5000 and sys.getrefcount(received) == sys.getrefcount(fresh)
 
     run(main)

@@ -4,12 +4,17 @@ A `StreamReader`, a `StreamWriter` and their protocol are made by asyncio itself
 transport of ours gets such a protocol, they change to the subclasses here: same state, same behaviour, and what is
 inherited is the interpreter's own. Subclasses of a program's own, and a program that patches the stock classes, keep what
 they have. The writer of `open_connection()` is made last, when nothing asks us any more, and stays as it is.
+
+The interpreter calls methods of an object that has changed its class at three times the cost. So a server's, which nobody
+else holds yet, are made again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+import sys
+import weakref
+from typing import Any, TypeVar, cast
 
 from interloop._core import LoopCore, ReaderMethods, ReaderProtocolMethods, WriterMethods
 from interloop._loop.native import NoLoop
@@ -46,7 +51,11 @@ class ReaderProtocol(asyncio.StreamReaderProtocol, ReaderProtocolMethods):
         # What is told of a new connection is the only one to whom its writer is shown.
         def show(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Any:
             if type(writer) is asyncio.StreamWriter and not _is_patched(asyncio.StreamWriter):
-                _change(writer, Writer)
+                first, writer = writer, _again(writer, Writer)
+                # It does not complain that it was not closed.
+                cast(Any, first).__class__ = _Replaced
+                if state.get("_stream_writer") is first:
+                    state["_stream_writer"] = writer
             return connected(reader, writer)
 
         state["_client_connected_cb"] = show
@@ -54,6 +63,13 @@ class ReaderProtocol(asyncio.StreamReaderProtocol, ReaderProtocolMethods):
             super().connection_made(cast(Any, transport))
         finally:
             state["_client_connected_cb"] = connected
+
+
+class _Replaced(asyncio.StreamWriter):
+    """A writer that another one replaces."""
+
+    def __del__(self) -> None:
+        pass
 
 
 # For their repr.
@@ -104,18 +120,69 @@ def _change(instance: Any, cls: type) -> None:
     instance.__dict__ = {**vars(instance)}
 
 
-def adopt(protocol: asyncio.StreamReaderProtocol) -> None:
-    """Make a protocol of asyncio's own class, and its reader, use the native methods."""
+_Kind = TypeVar("_Kind")
+
+
+def _again(instance: Any, cls: type[_Kind]) -> _Kind:
+    """An object with the state of another one."""
+    new = cls.__new__(cls)
+    # One by one: then methods are found without a look at its dict.
+    for name, value in vars(instance).items():
+        setattr(new, name, value)
+    return new
+
+
+def _references(protocol: asyncio.StreamReaderProtocol) -> tuple[int, int, int]:
+    """How many references there are to its reader, those of this function included, and how many weak ones to both."""
+    reader: Any = cast(Any, protocol)._stream_reader
+    return (
+        sys.getrefcount(reader),
+        weakref.getweakrefcount(reader),
+        weakref.getweakrefcount(protocol),
+    )
+
+
+def _made_by_a_server() -> asyncio.StreamReaderProtocol:
+    loop: Any = NoLoop()
+    return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), lambda *_: None, loop=loop)
+
+
+_ALONE = _references(_made_by_a_server())
+
+
+def again(protocol: asyncio.StreamReaderProtocol) -> asyncio.StreamReaderProtocol:
+    """What a server's protocol, of asyncio's own class and held by the caller alone, is replaced by."""
+    if not _may_change(protocol) or _references(protocol) != _ALONE:
+        return protocol
+    new = _again(protocol, ReaderProtocol)
+    state = vars(new)
+    reader = _again(cast(Any, protocol)._stream_reader, Reader)
+    # A new one has it if it is a server's, and nobody else holds the reader.
+    state["_strong_reader"] = reader
+    state["_stream_reader_wr"] = weakref.ref(reader)
+    return new
+
+
+def _may_change(protocol: asyncio.StreamReaderProtocol) -> bool:
+    """Whether it and its reader may have the native methods."""
     state: dict[str, Any] = vars(protocol)
     reader: Any = cast(Any, protocol)._stream_reader
     loop = state["_loop"]
-    if type(reader) is not asyncio.StreamReader or vars(reader)["_loop"] is not loop:
-        return
-    if _is_patched(asyncio.StreamReader) or _is_patched(asyncio.StreamReaderProtocol):
-        return
-    if "data_received" in state or not isinstance(loop, LoopCore):
+    return (
+        type(reader) is asyncio.StreamReader
+        and vars(reader)["_loop"] is loop
+        and not _is_patched(asyncio.StreamReader)
+        and not _is_patched(asyncio.StreamReaderProtocol)
+        and "data_received" not in state
+        and isinstance(loop, LoopCore)
+    )
+
+
+def adopt(protocol: asyncio.StreamReaderProtocol) -> None:
+    """Make a protocol of asyncio's own class, and its reader, use the native methods."""
+    if not _may_change(protocol):
         return
     # A server's has this one; with it all have the same number, see `PLAIN`.
-    state.setdefault("_strong_reader", None)
+    vars(protocol).setdefault("_strong_reader", None)
+    _change(cast(Any, protocol)._stream_reader, Reader)
     _change(protocol, ReaderProtocol)
-    _change(reader, Reader)

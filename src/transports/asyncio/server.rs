@@ -7,6 +7,7 @@ use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::opening::Start;
+use super::streams;
 use super::tls::{Settings, TlsTransport};
 use super::transport::StreamTransport;
 use crate::io::listener::{self, Acceptor};
@@ -177,7 +178,7 @@ fn make(listening: &listener::Listening<'_, '_>, fd: OwnedFd, peer: &Address) ->
     let context = call::copy_of_context(context.bind(py))?;
     let protocol = {
         let _entered = Entered::new(&context)?;
-        factory.bind(py).call0()?
+        streams::again(factory.bind(py).call0()?)?
     };
     let settings = match tls {
         Some(tls) => Some(Settings::of_server(tls.bind(py))?),

@@ -201,11 +201,12 @@ pub(super) enum Takes {
 /// How a protocol takes what arrives. One of asyncio's streams gets the native methods on this way.
 pub(super) fn how_it_takes(protocol: &Bound<'_, PyAny>) -> PyResult<Takes> {
     let py = protocol.py();
-    if protocol
-        .get_type()
-        .is(&names::STREAM_READER_PROTOCOL.get(py)?)
-    {
+    let class = protocol.get_type();
+    if class.is(&names::STREAM_READER_PROTOCOL.get(py)?) {
         names::ADOPT_STREAM.get(py)?.call1((protocol,))?;
+        return Ok(Takes::Streams);
+    }
+    if class.is(&names::NATIVE_READER_PROTOCOL.get(py)?) {
         return Ok(Takes::Streams);
     }
     if protocol.is_instance(&names::ASYNCIO_BUFFERED_PROTOCOL.get(py)?)? {

@@ -20,7 +20,7 @@ use super::operation::Operation;
 use super::sock::Work;
 use super::transport::StreamTransport;
 use crate::py::fields::{Attribute, Fields};
-use crate::py::{call, objects};
+use crate::py::{call, names, objects};
 use crate::runtime::LoopCore;
 
 /// What asyncio's `StreamReader` has natively: a class without state, to be inherited beside asyncio's.
@@ -34,6 +34,16 @@ pub struct ReaderProtocolMethods;
 /// What asyncio's `StreamWriter` has natively.
 #[pyclass(frozen, subclass, module = "interloop._core")]
 pub struct WriterMethods;
+
+/// What a server's protocol is replaced by: one with the native methods, if it is asyncio's own and nobody has it yet.
+pub fn again(protocol: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    let py = protocol.py();
+    let class = names::STREAM_READER_PROTOCOL.get(py)?;
+    if !protocol.get_type().is(&class) || !objects::is_held_once(&protocol) {
+        return Ok(protocol);
+    }
+    names::STREAM_AGAIN.get(py)?.call1((protocol,))
+}
 
 /// An operation on one of asyncio's stream objects, which knows its loop.
 fn operation<'py>(
