@@ -56,6 +56,7 @@ imported! {
     BYTES_LIKE = "interloop._loop.native", "BYTES_LIKE";
     MEMORYVIEW = "builtins", "memoryview";
     SOCKET = "socket", "socket";
+    SOCKET_FILENO = "interloop._loop.native", "socket_fileno";
     STREAM_READER = "asyncio", "StreamReader";
     STREAM_READER_PROTOCOL = "asyncio", "StreamReaderProtocol";
     STREAM_WRITER = "asyncio", "StreamWriter";

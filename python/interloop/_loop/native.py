@@ -7,6 +7,7 @@ the call: suites patch them there.
 from __future__ import annotations
 
 import _asyncio
+import _socket
 import asyncio
 import socket
 import sys
@@ -32,6 +33,10 @@ class _Loop(Protocol):
 # Untyped: the names read from them are not published.
 _base_events: Any = base_events
 _selector_events: Any = selector_events
+
+
+# Of every plain socket: found once and for all.
+socket_fileno = _socket.socket.fileno
 
 
 class NoLoop:

@@ -97,7 +97,7 @@ impl<'a, 'py> Subject<'a, 'py> {
         let py = core.py();
         let plain = sock.get_type().is(&names::SOCKET.get(py)?);
         let fd = if plain {
-            let fd: Fd = call::call_method0(sock, pyo3::intern!(py, "fileno"))?.extract()?;
+            let fd: Fd = call::call1(&names::SOCKET_FILENO.get(py)?, sock)?.extract()?;
             // A closed one says so itself.
             (fd >= 0).then_some(fd)
         } else {
