@@ -97,6 +97,7 @@ pub fn discard(core: &Bound<'_, LoopCore>, key: Key) {
     let dropped = core.get().state.with(core.py(), |state, _| {
         let parts = parts(state, key)?;
         parts.stream.writable = false;
+        parts.stream.forget_descriptors();
         Some(parts.stream.out.clear())
     });
     drop(dropped);

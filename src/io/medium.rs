@@ -14,6 +14,8 @@ pub enum Medium {
     Tcp,
     /// Another stream socket. A read also ends where ancillary data begins, so the kernel is asked what is left.
     Socket,
+    /// A Unix socket whose face hears of what travels beside the bytes; see [`passing`](super::passing).
+    Unix,
     /// A pipe (or a socket) as plain data. A write to one that is not empty brings no edge on some kernels (5.5 to
     /// 5.13), so it has to be seen empty: the kernel is asked what is left.
     Pipe,
@@ -26,7 +28,7 @@ impl Medium {
     #[inline]
     pub(super) fn receive(self, fd: Fd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         match self {
-            Medium::Tcp | Medium::Socket => socket::recv(fd, buffer),
+            Medium::Tcp | Medium::Socket | Medium::Unix => socket::recv(fd, buffer),
             Medium::Pipe | Medium::Device => plain::read(fd, buffer),
         }
     }
@@ -34,7 +36,7 @@ impl Medium {
     #[inline]
     pub(super) fn send(self, fd: Fd, data: &[u8]) -> io::Result<usize> {
         match self {
-            Medium::Tcp | Medium::Socket => socket::send(fd, data),
+            Medium::Tcp | Medium::Socket | Medium::Unix => socket::send(fd, data),
             Medium::Pipe | Medium::Device => plain::write(fd, data),
         }
     }
@@ -42,7 +44,7 @@ impl Medium {
     #[inline]
     pub(super) fn send_vectored(self, fd: Fd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Medium::Tcp | Medium::Socket => socket::send_vectored(fd, pieces),
+            Medium::Tcp | Medium::Socket | Medium::Unix => socket::send_vectored(fd, pieces),
             Medium::Pipe | Medium::Device => plain::write_vectored(fd, pieces),
         }
     }
@@ -52,7 +54,7 @@ impl Medium {
     pub(super) fn short_read_drains(self, fd: Fd) -> bool {
         match self {
             Medium::Tcp => true,
-            Medium::Socket | Medium::Pipe => matches!(socket::pending(fd), Ok(0)),
+            Medium::Socket | Medium::Unix | Medium::Pipe => matches!(socket::pending(fd), Ok(0)),
             Medium::Device => false,
         }
     }

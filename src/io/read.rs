@@ -42,7 +42,7 @@ pub fn receive(core: &Bound<'_, LoopCore>, key: Key, buffer: &mut [MaybeUninit<u
         if stream.layer.is_some() {
             return Some(None);
         }
-        let result = stream.medium.receive(stream.fd, buffer);
+        let result = stream.receive(buffer);
         note_result(stream, &result, buffer.len());
         Some(Some(result))
     });

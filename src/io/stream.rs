@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::file::Sending;
 use super::layer::Layered;
 use super::medium::{Medium, Owner};
+use super::passing::Passing;
 use super::sink::{Face, Failed};
 use super::{read, write};
 use crate::poll::{Key, Readiness, Registrar};
@@ -59,6 +60,7 @@ pub struct Stream {
     /// Leaves when nothing is buffered any more.
     pub(super) file: Option<Box<Sending>>,
     pub(super) layer: Option<Box<Layered>>,
+    pub(super) passing: Option<Box<Passing>>,
     /// Why the stream ends: the first reason.
     reason: Option<Py<PyBaseException>>,
     /// Bytes read from the socket since the beginning.
@@ -100,6 +102,7 @@ impl Stream {
             out: WriteBuffer::new(),
             file: None,
             layer: None,
+            passing: None,
             reason: None,
             received: 0,
             registered: false,
@@ -357,6 +360,7 @@ impl Parts<'_> {
         }
         if actions.contains(Actions::DROP_OUTPUT) {
             self.stream.writable = false;
+            self.stream.forget_descriptors();
             self.stream.out.clear()
         } else {
             Finished::none()

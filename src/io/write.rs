@@ -15,6 +15,7 @@ use crate::py::bytes::{Chunk, Data};
 use crate::py::cell::Refs;
 use crate::py::errors;
 use crate::runtime::LoopCore;
+use crate::sys::ancillary;
 
 /// What [`write`] answers: a refusal is the host's to comment.
 pub type Written = Result<(), WriteRefused>;
@@ -205,7 +206,7 @@ pub fn send_made(core: &Bound<'_, LoopCore>, key: Key, wire: &[u8], now: bool) -
             return Ok(());
         }
         let mut count = 0;
-        if now && stream.out.is_empty() {
+        if now && stream.out.is_empty() && stream.next_leaving().is_none() {
             match stream.medium.send(stream.fd, wire) {
                 Ok(taken) => count = taken,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -305,9 +306,15 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
     }
 }
 
-pub(super) fn send_some(stream: &Stream) -> io::Result<usize> {
+pub(super) fn send_some(stream: &mut Stream) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-    match stream.out.fill_iovec(&mut slices) {
+    let count = stream.out.fill_iovec(&mut slices);
+    if let (Some(descriptor), Some(first)) = (stream.next_leaving(), slices[0].get(..1)) {
+        let sent = ancillary::send(stream.fd, first, descriptor)?;
+        stream.descriptor_left();
+        return Ok(sent);
+    }
+    match count {
         1 => stream.medium.send(stream.fd, &slices[0]),
         count => stream.medium.send_vectored(stream.fd, &slices[..count]),
     }

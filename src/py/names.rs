@@ -127,6 +127,9 @@ imported! {
     ZOPE_ADAPTER_HOOKS = "zope.interface.interface", "adapter_hooks";
     ZOPE_PROVIDED_BY = "zope.interface", "providedBy";
     TWISTED_SERVER = "interloop.twisted.connections", "Server";
+    TWISTED_UNIX_SERVER = "interloop.twisted.unix", "Server";
+    TWISTED_BESIDE = "interloop.twisted.unix", "beside";
+    TWISTED_OVERRUN = "interloop.twisted.unix", "overrun";
     TWISTED_IPV4 = "twisted.internet.address", "IPv4Address";
     TWISTED_IPV6 = "twisted.internet.address", "IPv6Address";
     TWISTED_ACCEPT = "interloop.twisted.ports", "accept";

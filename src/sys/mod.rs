@@ -1,13 +1,14 @@
 //! Floor 0: the kernel's calls, and nothing else.
 //!
 //! A platform provides: [`Fd`], the monotonic clock that Python's `time.monotonic()` reads
-//! ([`clock`]), non-blocking calls that answer `io::Result`, on sockets ([`socket`], [`datagram`]) and on other
-//! descriptors ([`plain`]), children's ends ([`process`]), socket addresses ([`addr`]), a look into libraries that are
+//! ([`clock`]), non-blocking calls that answer `io::Result`, on sockets ([`socket`], [`datagram`], [`ancillary`]) and on
+//! other descriptors ([`plain`]), children's ends ([`process`]), socket addresses ([`addr`]), a look into libraries that are
 //! loaded ([`dynlib`]), and level-triggered registration with mio's poller ([`level`]). Linux has all of it; for macOS
 //! `level` needs a kqueue twin, `socket::accept` its two-step form, `datagram::Batch` a loop and `plain::send_file` other
 //! arguments. Nothing above this floor mentions libc.
 
 pub mod addr;
+pub mod ancillary;
 pub mod clock;
 pub mod datagram;
 pub mod dynlib;

@@ -255,6 +255,24 @@ def connect(request, reactor):
 
 
 @pytest.fixture
+def path(tmp_path, monkeypatch):
+    """For a UNIX socket, in a directory of its own."""
+    # The kernel takes 107 bytes.
+    monkeypatch.chdir(tmp_path)
+    return "s"
+
+
+@pytest.fixture
+def meeting(reactor, path):
+    """See `tw_unix.Meeting`."""
+    from tw_unix import Meeting
+
+    made = Meeting(reactor, path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def seam(request, monkeypatch):
     """TLS with that reactor, as if it were installed: nothing in a process can take back that one is."""
 

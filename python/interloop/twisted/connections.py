@@ -39,7 +39,7 @@ class Plain:
     unregisterProducer = FileDescriptor.unregisterProducer
 
 
-class _Native(TwistedConnection):
+class Native(TwistedConnection):
     """What both kinds have in common. Not in a loop yet, it behaves as Twisted's own does."""
 
     reactor: Reactor
@@ -79,23 +79,23 @@ class _Native(TwistedConnection):
             _newtls.startTLS(self, ctx, normal, Plain)  # type: ignore[no-untyped-call]
 
 
-class Server(_Native, tcp.Server):  # type: ignore[misc]
-    """A connection that was accepted, like `twisted.internet.tcp.Server`. Ours make it without its constructor."""
+class Accepted(Native):
+    """What accepted connections have in common. Ours make them without their constructor."""
 
     # What that would set; what waits to be sent is in the native half.
     _tempDataBuffer: Any = ()
     _tempDataLen = 0
 
-    def _start_reading(self) -> None:
+    def _start_reading(self: Any) -> None:
         # Its constructor's last step, when everything is in place.
         if not self.disconnected:
             self._attach()
 
-    def _start_writing(self) -> None:
+    def _start_writing(self: Any) -> None:
         """Nothing: it is over."""
 
     @property
-    def repstr(self) -> str:
+    def repstr(self: Any) -> str:
         """What `repr()` shows. Like the attribute of `tcp.Server`, made when somebody looks."""
         try:
             text: str = self.__dict__["repstr"]
@@ -107,6 +107,10 @@ class Server(_Native, tcp.Server):  # type: ignore[misc]
     @repstr.setter
     def repstr(self, text: str) -> None:
         self.__dict__["repstr"] = text
+
+
+class Server(Accepted, tcp.Server):  # type: ignore[misc]
+    """A connection that was accepted, like `twisted.internet.tcp.Server`."""
 
     def getHost(self) -> Any:
         """Like `ITCPTransport.getHost`."""
@@ -123,7 +127,7 @@ class Server(_Native, tcp.Server):  # type: ignore[misc]
             super().setTcpNoDelay(enabled)
 
 
-class Client(_Native, tcp.Client):  # type: ignore[misc]
+class Client(Native, tcp.Client):  # type: ignore[misc]
     """A connection that was asked for, like `twisted.internet.tcp.Client`. Until it is made its socket is watched as any."""
 
     # Tells the connector, too.

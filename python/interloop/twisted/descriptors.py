@@ -9,7 +9,7 @@ from twisted.internet.posixbase import _NO_FILEDESC, PosixReactorBase
 from twisted.python import log
 
 from interloop._core import TwistedConnection
-from interloop.twisted.ports import Port
+from interloop.twisted import ports, unix
 
 if TYPE_CHECKING:
     from interloop import Loop
@@ -19,6 +19,8 @@ Selectable = Any
 
 # Without annotations in Twisted.
 callWithLogger: Any = log.callWithLogger
+
+_PORTS: frozenset[Any] = frozenset({ports.Port, unix.Port})
 
 # What an event is about. There is no third: the loop reports a hang-up or an error as readiness to read
 # and to write, like select(), so it is the selectable's doRead or doWrite that finds out.
@@ -66,7 +68,7 @@ class Descriptors(PosixReactorBase):
             else:
                 selectable.startWriting()
             return
-        if event == _IN and selectable.__class__ is Port:
+        if event == _IN and selectable.__class__ in _PORTS:
             selectable.startReading()
             return
         fd = selectable.fileno()
@@ -85,7 +87,7 @@ class Descriptors(PosixReactorBase):
         """Undo `addReader`; nothing for a reader that is not known."""
         if isinstance(reader, TwistedConnection) and reader._joined:
             reader.stopReading()
-        elif reader.__class__ is Port and reader._listening:
+        elif reader.__class__ in _PORTS and reader._listening:
             reader.stopReading()
         elif self._continuousPolling.isReading(reader):
             self._continuousPolling.removeReader(reader)

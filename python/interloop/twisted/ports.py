@@ -21,34 +21,40 @@ Failure: Callable[..., Any] = _Failure
 _err: Callable[..., None] = log.err
 
 
-class Port(TwistedPort, tcp.Port):
-    """A listening port, like `twisted.internet.tcp.Port`. Its `transport` may be replaced: then connections are made as
+class Listening(TwistedPort):
+    """What runs when a port begins and ends to listen. Its `transport` may be replaced: then connections are made as
     Twisted makes them, by a call of it."""
 
-    transport = Server
-
-    def startReading(self) -> None:
+    def startReading(self: Any) -> None:
         """Accept connections."""
         reactor: Any = self.reactor
         self._listen(
             reactor._asyncioEventloop,
-            self.fileno(),  # type: ignore[no-untyped-call]
+            self.fileno(),
             {"reactor": reactor, "server": self},
             reactor._connections,
         )
         reactor._ports.add(self)
 
-    def stopReading(self) -> None:
+    def stopReading(self: Any) -> None:
         """Accept no more. The socket stays open."""
         self._unlisten()
         reactor: Any = self.reactor
         reactor._ports.discard(self)
 
 
-def accept(port: Any, fd: int) -> None:
-    """Makes a connection with a Python socket, as `tcp.Port.doRead` does."""
+class Port(Listening, tcp.Port):
+    """A listening port, like `twisted.internet.tcp.Port`."""
+
+    transport = Server
+
+
+def accept(port: Any, fd: int, name: str | bytes | None) -> None:
+    """Makes a connection with a Python socket, as `tcp.Port.doRead` does. `name`: the peer's, of a Unix socket."""
     sock = socket.socket(fileno=fd)
-    address = tcp._getpeername(sock)  # type: ignore[no-untyped-call]
+    address: Any = name
+    if name is None:
+        address = tcp._getpeername(sock)  # type: ignore[no-untyped-call]
     protocol = port.factory.buildProtocol(port._buildAddr(address))
     if protocol is None:
         sock.close()

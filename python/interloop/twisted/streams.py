@@ -1,12 +1,14 @@
-"""IReactorTCP and the stream half of IReactorSocket: connections on the Rust loop's own streams."""
+"""IReactorTCP, IReactorUNIX and the stream half of IReactorSocket: connections on the Rust loop's own streams."""
 
 from __future__ import annotations
 
 import socket
 from typing import Any
 
+from twisted.internet import error
 from twisted.internet.posixbase import PosixReactorBase
 
+from interloop.twisted import unix
 from interloop.twisted.connections import Connector, Server
 from interloop.twisted.ports import Port
 
@@ -35,24 +37,53 @@ class Streams(PosixReactorBase):
         connector.connect()
         return connector
 
+    def listenUNIX(
+        self,
+        address: str | bytes,
+        factory: Any,
+        backlog: int = 50,
+        mode: int = 0o666,
+        wantPID: int = 0,
+    ) -> Any:
+        """Like `IReactorUNIX.listenUNIX`."""
+        listening: Any = unix.Port(address, factory, backlog, mode, self, wantPID)
+        listening.startListening()
+        return listening
+
+    def connectUNIX(
+        self, address: str | bytes, factory: Any, timeout: float = 30, checkPID: int = 0
+    ) -> Any:
+        """Like `IReactorUNIX.connectUNIX`."""
+        connector: Any = unix.Connector(  # type: ignore[no-untyped-call]
+            address, factory, timeout, self, checkPID
+        )
+        connector.connect()
+        return connector
+
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         """Like `IReactorSocket.adoptStreamPort`."""
-        if addressFamily not in _INTERNET:
-            return super().adoptStreamPort(  # type: ignore[no-untyped-call]
-                fileDescriptor, addressFamily, factory
+        listening: Any
+        if addressFamily == socket.AF_UNIX:
+            listening = unix.Port._fromListeningDescriptor(  # type: ignore[no-untyped-call]
+                self, fileDescriptor, factory
             )
-        listening: Any = Port._fromListeningDescriptor(  # type: ignore[no-untyped-call]
-            self, fileDescriptor, addressFamily, factory
-        )
+        elif addressFamily in _INTERNET:
+            listening = Port._fromListeningDescriptor(  # type: ignore[no-untyped-call]
+                self, fileDescriptor, addressFamily, factory
+            )
+        else:
+            raise error.UnsupportedAddressFamily(addressFamily)
         listening.startListening()
         return listening
 
     def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         """Like `IReactorSocket.adoptStreamConnection`."""
-        if addressFamily not in _INTERNET:
-            return super().adoptStreamConnection(  # type: ignore[no-untyped-call]
-                fileDescriptor, addressFamily, factory
+        if addressFamily == socket.AF_UNIX:
+            return unix.Server._fromConnectedSocket(  # type: ignore[no-untyped-call]
+                fileDescriptor, factory, self
             )
+        if addressFamily not in _INTERNET:
+            raise error.UnsupportedAddressFamily(addressFamily)
         return Server._fromConnectedSocket(  # type: ignore[no-untyped-call]
             fileDescriptor, addressFamily, factory, self
         )

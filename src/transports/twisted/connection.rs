@@ -68,6 +68,8 @@ pub struct TwistedConnection {
     pub(super) tls: Flag<bool>,
     pub(super) has_producer: Flag<bool>,
     has_filler: Flag<bool>,
+    /// A Unix socket: descriptors may come beside its bytes.
+    pub(super) passes: Flag<bool>,
     pub(super) lately: Lately,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
@@ -118,6 +120,7 @@ impl TwistedConnection {
         connections: &Bound<'_, PySet>,
     ) -> PyResult<()> {
         let connection = slf.get();
+        connection.passes.set(medium == Medium::Unix);
         let face = Face {
             object: slf.clone().into_any().unbind(),
             sink: &TwistedSink,
@@ -315,6 +318,7 @@ impl TwistedConnection {
             tls: Flag::new(false),
             has_producer: Flag::new(false),
             has_filler: Flag::new(false),
+            passes: Flag::new(false),
             lately: Lately::default(),
             built: true,
         }
@@ -339,7 +343,7 @@ impl TwistedConnection {
         }
         // The socket closes the descriptor, not the stream.
         let owner = Owner::Object(socket.clone().unbind());
-        let medium = if tcp { Medium::Tcp } else { Medium::Socket };
+        let medium = if tcp { Medium::Tcp } else { Medium::Unix };
         Self::enter_loop(
             slf,
             r#loop,

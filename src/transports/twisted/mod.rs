@@ -9,6 +9,7 @@ mod declared;
 mod delayed_attributes;
 mod delayed_call;
 mod log_context;
+mod passing;
 mod port;
 mod sink;
 mod thread_calls;

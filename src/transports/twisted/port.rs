@@ -13,9 +13,9 @@ use crate::io::listener::{self, Acceptor, Listening};
 use crate::io::medium::{Medium, Owner};
 use crate::py::call::{self, Entered};
 use crate::py::cell::{Flag, StateCell};
-use crate::py::names;
+use crate::py::{address, names};
 use crate::runtime::LoopCore;
-use crate::sys::addr::Address;
+use crate::sys::addr::{Address, Named};
 use crate::sys::{Fd, IntoRawFd, OwnedFd};
 
 /// As many as Twisted's ports accept in a turn at first.
@@ -207,6 +207,48 @@ fn in_context<'py>(
     Ok(())
 }
 
+/// Who has come, and what becomes of it.
+struct Caller<'py> {
+    class: Bound<'py, PyAny>,
+    medium: Medium,
+    /// What the factory is asked with.
+    address: Bound<'py, PyAny>,
+    client: Bound<'py, PyTuple>,
+}
+
+/// None for a port whose `transport` is none of ours, and for an address that Python's socket module has to name.
+fn caller<'py>(
+    port: &Bound<'py, TwistedPort>,
+    peer: &Address,
+    name: Option<&Py<PyAny>>,
+) -> PyResult<Option<Caller<'py>>> {
+    let py = port.py();
+    let class = port.getattr(intern!(py, "transport"))?;
+    if let Some(name) = name {
+        if !class.is(names::TWISTED_UNIX_SERVER.get(py)?) {
+            return Ok(None);
+        }
+        return Ok(Some(Caller {
+            class,
+            medium: Medium::Unix,
+            address: call::call_method1(port, intern!(py, "_buildAddr"), name.bind(py))?,
+            client: (name, py.None()).into_pyobject(py)?,
+        }));
+    }
+    if !class.is(names::TWISTED_SERVER.get(py)?) {
+        return Ok(None);
+    }
+    let Some(client) = addresses::tuple(py, peer)? else {
+        return Ok(None);
+    };
+    Ok(Some(Caller {
+        class,
+        medium: Medium::Tcp,
+        address: addresses::make(&client)?,
+        client,
+    }))
+}
+
 /// Makes a protocol and a transport.
 fn make(
     core: &Bound<'_, LoopCore>,
@@ -216,22 +258,19 @@ fn make(
     peer: &Address,
 ) -> PyResult<()> {
     let py = port.py();
-    let class = port.getattr(intern!(py, "transport"))?;
-    let ours = names::TWISTED_SERVER.get(py)?;
-    let client = match class.is(&ours) {
-        true => addresses::tuple(py, peer)?,
-        false => None,
+    let name = match peer.named() {
+        named @ Named::Unix(_) => Some(address::to_python(py, Some(&named))?),
+        _ => None,
     };
-    let Some(client) = client else {
+    let Some(caller) = caller(port, peer, name.as_ref())? else {
         // With a Python socket, which closes it.
         names::TWISTED_ACCEPT
             .get(py)?
-            .call1((port, fd.into_raw_fd()))?;
+            .call1((port, fd.into_raw_fd(), name))?;
         return Ok(());
     };
-    let address = addresses::make(&client)?;
     let factory = port.getattr(intern!(py, "factory"))?;
-    let protocol = call::call_method1(&factory, intern!(py, "buildProtocol"), &address)?;
+    let protocol = call::call_method1(&factory, intern!(py, "buildProtocol"), &caller.address)?;
     if protocol.is_none() {
         return Ok(());
     }
@@ -246,17 +285,18 @@ fn make(
     let Some((template, registry)) = state else {
         return Ok(());
     };
-    let transport = ours
-        .call_method1(intern!(py, "__new__"), (&ours,))?
+    let class = &caller.class;
+    let transport = class
+        .call_method1(intern!(py, "__new__"), (class,))?
         .cast_into::<TwistedConnection>()?;
-    let host = client.get_item(0)?;
+    let host = caller.client.get_item(0)?;
     let attributes = template.bind(py).copy()?;
     attributes.set_item(intern!(py, "protocol"), &protocol)?;
-    attributes.set_item(intern!(py, "client"), &client)?;
+    attributes.set_item(intern!(py, "client"), &caller.client)?;
     attributes.set_item(intern!(py, "hostname"), &host)?;
     attributes.set_item(intern!(py, "sessionno"), session)?;
-    if client.len() != 2 {
-        attributes.set_item(intern!(py, "_addressType"), address.get_type())?;
+    if caller.client.len() != 2 {
+        attributes.set_item(intern!(py, "_addressType"), caller.address.get_type())?;
     }
     // As `tcp.Server` makes it: the protocol's prefix, the session, the peer.
     let prefix = declared::log_prefix(&transport, &protocol)?;
@@ -272,7 +312,7 @@ fn make(
         &transport,
         core,
         fd,
-        Medium::Tcp,
+        caller.medium,
         Owner::Face,
         context.clone(),
         registry.bind(py),

@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::connection::TwistedConnection;
-use super::log_context;
 use super::tls::TwistedTls;
+use super::{log_context, passing};
 use crate::io::read::{self, Received};
 use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
 use crate::io::stream;
@@ -55,7 +55,11 @@ fn read_records(
         Received::Bytes(count) => {
             // SAFETY: `receive` says that it has written them.
             let data = unsafe { scratch[..count].assume_init_ref() };
-            told(connection, || TwistedTls::receive(tls, data))
+            let beside = passing::received(stream, connection);
+            told(connection, || {
+                passing::tell(connection, beside)?;
+                TwistedTls::receive(tls, data)
+            })
         }
         Received::Eof => Ok(Taken::Eof),
         Received::Failed(error) => read::failed(stream.core, stream.key, error),
@@ -106,7 +110,9 @@ impl Sink for TwistedSink {
             Err(Received::Failed(error)) => return read::failed(stream.core, stream.key, error),
             Err(_) => return Ok(Taken::Nothing),
         };
+        let beside = passing::received(stream, connection);
         told(connection, || {
+            passing::tell(connection, beside)?;
             let protocol = connection.getattr(intern!(py, "protocol"))?;
             call::call_method1(&protocol, intern!(py, "dataReceived"), data.as_any()).map(drop)
         })
@@ -141,7 +147,7 @@ impl Sink for TwistedSink {
                 .get(py)?
                 .call1((connection, error))?;
         }
-        Ok(())
+        passing::look(stream, connection)
     }
 
     fn drained(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
