@@ -17,19 +17,24 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("",),
     ("bridge", "trio", "stats", "stall"),
     ("twisted", "tornado"),
+    ("migrate",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 # The hosts are optional, and each is known only where it is served.
 HOSTS: dict[str, frozenset[str]] = {
-    "twisted": frozenset({"twisted", "bridge"}),
-    "zope": frozenset({"twisted", "bridge"}),
+    "twisted": frozenset({"twisted", "bridge", "migrate"}),
+    "zope": frozenset({"twisted", "bridge", "migrate"}),
     "OpenSSL": frozenset({"twisted"}),
-    "tornado": frozenset({"tornado"}),
+    "tornado": frozenset({"tornado", "migrate"}),
     "trio": frozenset({"trio"}),
     # Not hosts: a loop that is to take their place has no use for them.
     "uvloop": frozenset(),
     "nest_asyncio": frozenset(),
+    # Nor are these: what is served by way of ASGI is known by ASGI's words alone.
+    "uvicorn": frozenset(),
+    "hypercorn": frozenset(),
+    "starlette": frozenset(),
 }
 
 

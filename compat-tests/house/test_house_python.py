@@ -51,7 +51,7 @@ def test_interloop_imports_no_host():
     tops, ours = loaded_by("interloop")
     assert tops.isdisjoint(HOSTS)
     assert ours.isdisjoint(
-        {"interloop.bridge", "interloop.twisted", "interloop.tornado", "interloop.trio"}
+        {"interloop.bridge", "interloop.twisted", "interloop.tornado", "interloop.trio", "interloop.migrate"}
     )
 
 
@@ -64,6 +64,20 @@ def test_a_host_does_not_bring_the_others(name, host):
     assert host in tops
     assert tops.isdisjoint(others)
     assert ours.isdisjoint({f"interloop.{other}" for other in others})
+
+
+MIGRATE = {
+    "": set(),
+    ".asgi_in_tornado": {"tornado"},
+}
+
+
+@pytest.mark.parametrize("module", MIGRATE)
+def test_the_migration_kit_brings_what_it_joins(module):
+    """And not even our own faces of the hosts: it works without them."""
+    tops, ours = loaded_by(f"interloop.migrate{module}")
+    assert tops & {*HOSTS} == MIGRATE[module]
+    assert ours.isdisjoint({"interloop.twisted", "interloop.tornado", "interloop.bridge"})
 
 
 # The checker itself: what it must catch, and what it must let pass.
