@@ -51,7 +51,13 @@ def test_interloop_imports_no_host():
     tops, ours = loaded_by("interloop")
     assert tops.isdisjoint(HOSTS)
     assert ours.isdisjoint(
-        {"interloop.bridge", "interloop.twisted", "interloop.tornado", "interloop.trio", "interloop.migrate"}
+        {
+            "interloop.bridge",
+            "interloop.twisted",
+            "interloop.tornado",
+            "interloop.trio",
+            "interloop.migrate",
+        }
     )
 
 
