@@ -108,6 +108,7 @@ impl<'py> Data<'py> {
                 };
                 Chunk::Shared(bytes.unbind(), slice)
             }
+            Data::Copied(data) if offset == 0 => Chunk::Owned(data.into_boxed_slice()),
             other => Chunk::Owned(other.as_slice()[offset..].into()),
         }
     }

@@ -86,6 +86,59 @@ pub fn inside<'py>(
     Ok(found.then_some((socket, inside)))
 }
 
+/// The addresses in the `_ssl._SSLSocket` of an `ssl.SSLSocket`.
+#[derive(Clone, Copy, Debug)]
+pub struct OnSocket {
+    pub ssl: *mut c_void,
+    pub context: *mut c_void,
+}
+
+/// What an `ssl.SSLSocket` keeps in `_sslobj`, with the addresses in it. `None` when anything about the objects is not as
+/// expected (a class of somebody's own, a socket that is not connected); the addresses are still to be compared with what
+/// OpenSSL itself says about them.
+pub fn on_socket<'py>(
+    socket: &Bound<'py, PyAny>,
+) -> PyResult<Option<(Bound<'py, PyAny>, OnSocket)>> {
+    let py = socket.py();
+    let version = py.version_info();
+    if version.major != 3
+        || !KNOWN.contains(&version.minor)
+        || !socket
+            .get_type()
+            .is(&py.import("ssl")?.getattr("SSLSocket")?)
+    {
+        return Ok(None);
+    }
+    let module = py.import("_ssl")?;
+    let Ok(inner) = socket.getattr("_sslobj") else {
+        return Ok(None);
+    };
+    if !inner.get_type().is(&module.getattr("_SSLSocket")?) || !has_slots(&inner, 3) {
+        return Ok(None);
+    }
+    let context = inner.getattr("context")?;
+    if !context.is_instance(&module.getattr("_SSLContext")?)? || !has_slots(&context, 1) {
+        return Ok(None);
+    }
+    // SAFETY: each object's own size says that it has so many words behind its head; they are read, nothing else.
+    let (weak, inside, owner) = unsafe {
+        (
+            slot(&inner, 0),
+            OnSocket {
+                ssl: slot(&inner, 1),
+                context: slot(&context, 0),
+            },
+            slot(&inner, 2),
+        )
+    };
+    let found = !weak.is_null()
+        && owner == context.as_ptr().cast()
+        && [weak, inside.ssl, inside.context]
+            .iter()
+            .all(|address| !address.is_null() && address.addr() % align_of::<usize>() == 0);
+    Ok(found.then_some((inner, inside)))
+}
+
 /// Whether the object is large enough for `count` words behind its head.
 fn has_slots(object: &Bound<'_, PyAny>, count: usize) -> bool {
     // SAFETY: a live object; its type says how large it is.

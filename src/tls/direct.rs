@@ -5,9 +5,10 @@
 //! own. Once it is over, records are read and written by OpenSSL's functions, with the GIL held: nothing in them
 //! runs Python, since a context that wants to hear of each message is left to the other engine.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
 
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -33,6 +34,51 @@ pub struct Direct {
 // SAFETY: `ssl` is kept alive by `_inner` and used only through `&mut self`.
 unsafe impl Send for Direct {}
 
+/// Whether a context's owner is called for each record.
+fn listens_to_messages(inner: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let context = inner.getattr("context")?;
+    Ok(context
+        .getattr("_msg_callback")
+        .is_ok_and(|callback| !callback.is_none()))
+}
+
+/// What an `ssl.SSLSocket` has inside, when it is of the copy that we drive.
+fn of_socket<'py>(
+    socket: &Bound<'py, PyAny>,
+) -> PyResult<Option<(&'static OpenSsl, Bound<'py, PyAny>, *mut Ssl)>> {
+    let Some((inner, inside)) = ssl::on_socket(socket)? else {
+        return Ok(None);
+    };
+    let Some(openssl) = openssl(socket.py()) else {
+        return Ok(None);
+    };
+    let ssl = inside.ssl.cast::<Ssl>();
+    // SAFETY: as in `Direct::new`.
+    let ours = unsafe {
+        openssl.made(inside.context.cast())
+            && (openssl.functions.SSL_get_SSL_CTX)(ssl).cast() == inside.context
+    };
+    Ok(ours.then_some((openssl, inner, ssl)))
+}
+
+/// An `ssl.SSLSocket` that was driven ([`Direct::over_socket`]; the engine is gone) reads and writes its socket again.
+/// Nothing when it has been closed since. Errors: OSError when OpenSSL has no memory.
+pub fn to_socket(socket: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Some((openssl, _inner, ssl)) = of_socket(socket)? else {
+        return Ok(());
+    };
+    let fd: c_int = socket.call_method0("fileno")?.extract()?;
+    if fd < 0 {
+        return Ok(());
+    }
+    // SAFETY: an object of this copy, which `_inner` keeps alive. Its BIO is one of ours without sides, or a socket's, and
+    // is let go of for a new one.
+    if unsafe { (openssl.functions.SSL_set_fd)(ssl, fd) } == 1 {
+        return Ok(());
+    }
+    Err(PyOSError::new_err("OpenSSL takes no descriptor"))
+}
+
 impl Direct {
     /// Drives what is inside `object`, which `SSLContext.wrap_bio(incoming, outgoing)` has just made. `None` when it
     /// is not what it should be in every respect. Errors: those of asking the objects.
@@ -45,12 +91,7 @@ impl Direct {
         let Some((inner, inside)) = ssl::inside(object, incoming, outgoing)? else {
             return Ok(None);
         };
-        let context = inner.getattr("context")?;
-        // It is called for each record.
-        if context
-            .getattr("_msg_callback")
-            .is_ok_and(|callback| !callback.is_none())
-        {
+        if listens_to_messages(&inner)? {
             return Ok(None);
         }
         let Some(openssl) = openssl(py) else {
@@ -77,6 +118,33 @@ impl Direct {
             transfer,
             _inner: inner.unbind(),
             object: object.clone().unbind(),
+        }))
+    }
+
+    /// Drives what is inside an `ssl.SSLSocket` whose handshake is over, in the place of the socket: from now on its
+    /// methods reach no byte, until [`to_socket`]. `None` when it is not what it should be in every respect.
+    /// Errors: those of asking the objects.
+    pub fn over_socket(socket: &Bound<'_, PyAny>) -> PyResult<Option<Direct>> {
+        let Some((openssl, inner, ssl)) = of_socket(socket)? else {
+            return Ok(None);
+        };
+        let fd: c_int = socket.call_method0("fileno")?.extract()?;
+        // SAFETY: an object of this copy, as has been made sure; reads a field of its BIO.
+        if unsafe { (openssl.functions.SSL_get_fd)(ssl) } != fd
+            // An end without a last word is an error there.
+            || !socket.getattr("suppress_ragged_eofs")?.is_truthy()?
+            || listens_to_messages(&inner)?
+        {
+            return Ok(None);
+        }
+        // SAFETY: as above; whoever else has it calls it with the GIL held, as we do.
+        let transfer = unsafe { Transfer::new(openssl, ssl) };
+        Ok(transfer.map(|transfer| Direct {
+            openssl,
+            ssl,
+            transfer,
+            object: inner.clone().unbind(),
+            _inner: inner.unbind(),
         }))
     }
 

@@ -47,6 +47,15 @@ pub fn engine<'py>(
     Ok((Box::new(engine), object))
 }
 
+/// The engine for an `ssl.SSLSocket` whose handshake is over. `None` when it cannot be driven: it stays as it is. Errors:
+/// those of asking it.
+pub fn over_socket(socket: &Bound<'_, PyAny>) -> PyResult<Option<Box<dyn Engine>>> {
+    if !DIRECT.get() {
+        return Ok(None);
+    }
+    Ok(Direct::over_socket(socket)?.map(|direct| Box::new(direct) as Box<dyn Engine>))
+}
+
 /// Whether an exception says that the peer has to be heard first: those that asyncio takes for that.
 pub(super) fn wants_more(py: Python<'_>, error: &PyErr) -> bool {
     [&names::SSL_WANT_READ, &names::SSL_SYSCALL]

@@ -82,6 +82,8 @@ functions! {
     SSL_get_rbio: fn(*const Ssl) -> *mut Bio;
     SSL_get_wbio: fn(*const Ssl) -> *mut Bio;
     SSL_set_bio: fn(*mut Ssl, *mut Bio, *mut Bio);
+    SSL_get_fd: fn(*const Ssl) -> c_int;
+    SSL_set_fd: fn(*mut Ssl, c_int) -> c_int;
     SSL_read: fn(*mut Ssl, *mut c_void, c_int) -> c_int;
     SSL_write: fn(*mut Ssl, *const c_void, c_int) -> c_int;
     SSL_pending: fn(*const Ssl) -> c_int;

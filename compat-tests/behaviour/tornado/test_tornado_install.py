@@ -12,7 +12,10 @@ import pytest
 import tornado.ioloop
 import tornado.platform.asyncio
 import tornado.testing
+from to_streams import tcp_pair
+from to_tls import both, certificate, client_context, server_context, wrapped  # noqa: F401
 from tornado.iostream import IOStream as StockIOStream
+from tornado.iostream import SSLIOStream as StockTls
 from tornado.platform.asyncio import AsyncIOLoop, AsyncIOMainLoop
 
 import interloop
@@ -358,6 +361,10 @@ class TestTornadosTestCase:
         StockIOLoop._ioloop_for_asyncio[loop].close()
 
 
+class OwnTlsStream(StockTls):
+    pass
+
+
 class OwnStream(StockIOStream):
     pass
 
@@ -386,6 +393,86 @@ def test_streams():
         assert streams_inside(asyncio.SelectorEventLoop) == [StockIOStream, OwnStream]
         interloop.tornado.uninstall()
         assert streams_inside() == [StockIOStream, OwnStream]
+
+
+def tls_streams_inside(loop_factory=interloop.new_event_loop):
+    async def main():
+        kinds = (StockTls, OwnTlsStream)
+        streams = [kind(socket.socket(), max_buffer_size=1000) for kind in kinds]
+        for stream in streams:
+            assert stream.max_buffer_size == 1000
+            stream.close()
+        return [type(stream) for stream in streams]
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(main())
+
+
+def test_tls_streams():
+    assert tls_streams_inside() == [StockTls, OwnTlsStream]
+    for _ in range(2):
+        interloop.tornado.install()
+        assert tls_streams_inside() == [interloop.tornado.SSLIOStream, OwnTlsStream]
+        assert tls_streams_inside(asyncio.SelectorEventLoop) == [StockTls, OwnTlsStream]
+        interloop.tornado.uninstall()
+        assert tls_streams_inside() == [StockTls, OwnTlsStream]
+
+
+def test_tls_is_native_once_the_handshake_is_over(server_context, client_context):  # noqa: F811
+    interloop.tornado.install()
+
+    async def main():
+        async with both(server_context, client_context) as (client, server):
+            await client.write(b"x")
+            assert await server.read_bytes(1) == b"x"
+            for stream in (client, server):
+                assert type(stream) is interloop.tornado.SSLIOStream
+                assert isinstance(stream, interloop.tornado.IOStream)
+                assert (stream._native, stream._secured, stream._joined) == (True, True, True)
+            server.read_from_fd = server.read_from_fd
+            assert (server._native, server._secured, server._joined) == (False, False, False)
+            assert isinstance(server, interloop.tornado.SSLIOStream)
+            await client.write(b"y")
+            assert await server.read_bytes(1) == b"y"
+
+    interloop.run(main())
+
+
+def test_tls_that_cannot_be_driven_is_tornados(server_context, client_context):  # noqa: F811
+    """Who wants an end without a last word to be an error, or hears of each message."""
+    interloop.tornado.install()
+    heard = []
+
+    async def main():
+        client_context._msg_callback = lambda *message: heard.append(message)
+        async with both(server_context, client_context) as (client, server):
+            await client.write(b"x")
+            assert await server.read_bytes(1) == b"x"
+            assert (client._secured, server._secured) == (False, True)
+            assert not client._native
+            assert heard
+
+    interloop.run(main())
+
+
+def test_an_io_loop_that_closes_all_closes_tls_streams_too(server_context, client_context):  # noqa: F811
+    interloop.tornado.install()
+    io_loop = StockIOLoop(make_current=False)
+
+    async def main():
+        one, other = tcp_pair()
+        streams = (
+            StockTls(wrapped(one, server_context, server_side=True)),
+            StockTls(wrapped(other, client_context)),
+        )
+        await asyncio.gather(*(stream.wait_for_handshake() for stream in streams))
+        await streams[0].write(b"x")
+        assert all(stream._secured for stream in streams)
+        return streams
+
+    streams = io_loop.run_sync(main)
+    io_loop.close(all_fds=True)
+    assert [stream.socket.fileno() for stream in streams] == [-1, -1]
 
 
 def test_our_stream_by_its_name():

@@ -349,6 +349,28 @@ def test_one_stream_with_a_way_of_its_own_to_read(run, waiting):
     run(main)
 
 
+def test_methods_taken_before_a_way_was_replaced(run):
+    async def main():
+        with connected() as (stream, peer):
+            write, read_until, read_bytes = stream.write, stream.read_until, stream.read_bytes
+            original, sent = stream.write_to_fd, []
+
+            def write_to_fd(data):
+                sent.append(bytes(data))
+                return original(data)
+
+            stream.write_to_fd = write_to_fd
+            await write(b"answer")
+            assert sent == [b"answer"]
+            assert peer.recv(100) == b"answer"
+            line = read_until(b"\n", 100)
+            peer.sendall(b"line\nrest")
+            assert await line == b"line\n"
+            assert await read_bytes(4) == b"rest"
+
+    run(main)
+
+
 def test_one_stream_with_a_way_of_its_own_to_write(run):
     async def main():
         with connected() as (stream, peer):

@@ -12,6 +12,6 @@ Three ways, from the least to the most:
 
 from interloop.tornado._install import install, uninstall
 from interloop.tornado.ioloop import IOLoop, MainIOLoop
-from interloop.tornado.streams import IOStream
+from interloop.tornado.streams import IOStream, SSLIOStream
 
-__all__ = ["IOLoop", "IOStream", "MainIOLoop", "install", "uninstall"]
+__all__ = ["IOLoop", "IOStream", "MainIOLoop", "SSLIOStream", "install", "uninstall"]

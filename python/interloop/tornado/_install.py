@@ -12,11 +12,15 @@ import tornado.iostream
 
 from interloop import Loop, new_event_loop
 from interloop.tornado.ioloop import IOLoop, MainIOLoop
-from interloop.tornado.streams import IOStream
+from interloop.tornado.streams import IOStream, SSLIOStream
 
 _Stock = tornado.ioloop.IOLoop
 _stock_current = _Stock.current
 _StockStream = tornado.iostream.IOStream
+_STREAMS: dict[Any, Any] = {
+    tornado.iostream.IOStream: IOStream,
+    tornado.iostream.SSLIOStream: SSLIOStream,
+}
 
 
 class _Replaced(NamedTuple):
@@ -35,8 +39,8 @@ def install() -> None:
     (for which it makes an ``interloop.Loop``).
 
     From then on ``tornado.iostream.IOStream(...)`` makes an :class:`interloop.tornado.IOStream` where the current IOLoop
-    stands on an :class:`interloop.Loop`, whoever calls it: TCPServer, TCPClient and all that is made of them. Subclasses
-    of Tornado's are made as they were.
+    stands on an :class:`interloop.Loop`, whoever calls it: TCPServer, TCPClient and all that is made of them; likewise
+    ``SSLIOStream``. Subclasses of Tornado's are made as they were.
 
     IOLoops that exist already stay what they are, as does what ``AsyncIOLoop()`` and
     ``AsyncIOMainLoop()`` make when an application names them. Keyword arguments given to an earlier
@@ -69,12 +73,12 @@ def uninstall() -> None:
 
 
 def _new_stream(cls: Any, *args: Any, **kwargs: Any) -> Any:
-    """``IOStream.__new__``. It stays after :func:`uninstall`, and lets everything pass: a class whose ``__new__`` was
+    """``IOStream.__new__``, which SSLIOStream inherits. It stays after :func:`uninstall`, and lets everything pass: a class whose ``__new__`` was
     taken away again refuses arguments."""
-    if cls is _StockStream and _replaced is not None:
+    if _replaced is not None and (ours := _STREAMS.get(cls)) is not None:
         loop = getattr(_Stock.current(), "asyncio_loop", None)
         if isinstance(loop, Loop):
-            return IOStream.__new__(IOStream)
+            return ours.__new__(ours)
     new: Any = super(_StockStream, cls).__new__
     return new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
 

@@ -305,6 +305,31 @@ pub(super) fn discard(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     Ok(())
 }
 
+/// Decodes what has been received, without a look at the socket, and gives it to `take`: the layer is about to go. What it
+/// fails at it fails at again.
+pub fn take_unread(core: &Bound<'_, LoopCore>, key: Key, take: &mut dyn FnMut(&[u8])) {
+    let py = core.py();
+    let mut scratch = core.get().take_scratch(py);
+    loop {
+        let task = stream::with(core, key, |stream| {
+            stream
+                .layer
+                .as_ref()
+                .filter(|layered| layered.has_unread())?;
+            obtain(stream, &mut []).ok()
+        });
+        let Some(Some(task)) = task else {
+            break;
+        };
+        let mut place = Place::new(&mut scratch);
+        digest(core, key, task, &[], &mut place);
+        let count = place.filled();
+        // SAFETY: the layer has written so many.
+        take(unsafe { scratch[..count].assume_init_ref() });
+    }
+    core.get().give_scratch(py, scratch);
+}
+
 fn discard_with(core: &Bound<'_, LoopCore>, key: Key, raw: &mut [MaybeUninit<u8>]) {
     loop {
         let task = stream::with(core, key, |stream| {

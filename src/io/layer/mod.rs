@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 pub use crate::tls::layer::{Input, Layer, Place};
 use crate::tls::stacked::Stacked;
 
+pub use self::input::take_unread;
 pub(super) use self::input::{pump, receive};
 pub(super) use self::output::write;
 
@@ -53,14 +54,16 @@ pub(super) struct Layered {
 
 impl Layered {
     fn new(layer: Box<dyn Layer>, unread: &[u8]) -> Self {
+        let ready = layer.is_ready();
         Layered {
-            ready: layer.is_ready(),
+            ready,
             wants_input: layer.wants_input(),
             held: layer.held(),
             layer: Some(layer),
             unread: unread.to_vec(),
             taken: 0,
-            full: false,
+            // One that comes in the middle of a connection may have bytes already.
+            full: ready,
             end: None,
             waiting: Vec::new(),
             finished: false,

@@ -107,6 +107,17 @@ impl TornadoStream {
         self.connecting.set(value);
     }
 
+    /// Whether its TLS handshake is still to be made.
+    #[getter]
+    fn _ssl_accepting(&self) -> bool {
+        self.handshaking.get()
+    }
+
+    #[setter(_ssl_accepting)]
+    fn set_ssl_accepting(&self, value: bool) {
+        self.handshaking.set(value);
+    }
+
     #[getter]
     fn _read_future(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.inner.with(py, |inner, refs| {
@@ -209,7 +220,7 @@ impl TornadoStream {
             inner.future.is_none() && inner.buffer.is_empty()
         });
         Ok(quiet
-            && !self.connecting.get()
+            && !self.is_unready()
             && !self.closed.get()
             && !self.sending.get()
             && self.backlog(py)? == 0)

@@ -34,6 +34,9 @@ impl TornadoStream {
         delimiter: &Bound<'py, PyAny>,
         max_bytes: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if slf.get().handed_over.get() {
+            return slf.call_method1(intern!(slf.py(), "read_until"), (delimiter, max_bytes));
+        }
         let delimiter: Box<[u8]> = match delimiter.cast::<PyBytes>() {
             Ok(bytes) => bytes.as_bytes().into(),
             Err(_) => PyBuffer::<u8>::get(delimiter)?.to_vec(slf.py())?.into(),
@@ -56,6 +59,9 @@ impl TornadoStream {
         regex: &Bound<'py, PyAny>,
         max_bytes: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if slf.get().handed_over.get() {
+            return slf.call_method1(intern!(slf.py(), "read_until_regex"), (regex, max_bytes));
+        }
         let py = slf.py();
         let pattern = call::call1(&names::RE_COMPILE.get(py)?, regex)?.unbind();
         let max_bytes = limit(max_bytes)?;
@@ -74,6 +80,9 @@ impl TornadoStream {
         num_bytes: &Bound<'py, PyAny>,
         partial: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if slf.get().handed_over.get() {
+            return slf.call_method1(intern!(slf.py(), "read_bytes"), (num_bytes, partial));
+        }
         let py = slf.py();
         let count = match num_bytes.extract::<isize>() {
             Ok(count) => usize::try_from(count)
@@ -98,6 +107,9 @@ impl TornadoStream {
         buf: &Bound<'py, PyAny>,
         partial: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if slf.get().handed_over.get() {
+            return slf.call_method1(intern!(slf.py(), "read_into"), (buf, partial));
+        }
         let py = slf.py();
         let buffer = match PyBuffer::<u8>::get(buf) {
             Ok(_) => buf.clone(),
@@ -135,6 +147,9 @@ impl TornadoStream {
 
     /// Like `BaseIOStream.read_until_close`.
     fn read_until_close<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        if slf.get().handed_over.get() {
+            return slf.call_method0(intern!(slf.py(), "read_until_close"));
+        }
         let py = slf.py();
         let want = slf.get().pending(py, Bytes::UntilClose);
         let future = Self::begin(slf, want)?;

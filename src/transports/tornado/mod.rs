@@ -7,6 +7,7 @@ mod python_path;
 mod reading;
 mod sink;
 mod stream;
+mod tls;
 mod want;
 mod writing;
 

@@ -9,6 +9,7 @@ use super::want::Want;
 use super::writing::futures_of;
 use crate::io::adopted;
 use crate::proto::pending_read::Want as Bytes;
+use crate::py::bytes::Chunk;
 
 /// What Tornado's own class would have in its attributes for reading.
 pub fn reading<'py>(slf: &Bound<'py, TornadoStream>) -> PyResult<Bound<'py, PyDict>> {
@@ -70,6 +71,7 @@ pub fn reading<'py>(slf: &Bound<'py, TornadoStream>) -> PyResult<Bound<'py, PyDi
     state.set_item("read_chunk_size", stream.read_chunk_size.get())?;
     state.set_item("_closed", stream.closed.get())?;
     state.set_item("_connecting", stream.connecting.get())?;
+    state.set_item("_ssl_accepting", stream.handshaking.get())?;
     Ok(state)
 }
 
@@ -81,11 +83,21 @@ pub fn writing(slf: &Bound<'_, TornadoStream>, state: &Bound<'_, PyDict>) -> PyR
     state.set_item("_total_write_index", stream.total.get())?;
     state.set_item("_total_write_done_index", stream.done_index(py)?)?;
     state.set_item("_write_futures", futures_of(stream, py)?)?;
-    let mut chunks = stream
-        .inner
-        .with(py, |inner, _| std::mem::take(&mut inner.early));
+    let (sent, early) = stream.inner.with(py, |inner, _| {
+        (inner.early.front_offset(), inner.early.clear())
+    });
+    let mut chunks: Vec<Chunk> = early.into_iter().collect();
+    if sent > 0
+        && let Some(first) = chunks.first_mut()
+    {
+        *first = Chunk::Owned(first.as_ref()[sent..].into());
+    }
     if let Some(place) = stream.place(py)? {
-        chunks.extend(adopted::take_output(&place.core, place.key));
+        let output = adopted::take_output(&place.core, place.key);
+        // Records are none of the host's bytes.
+        if !stream.tls.get() {
+            chunks.extend(output);
+        }
     }
     let pieces = chunks.iter().map(|chunk| PyBytes::new(py, chunk.as_ref()));
     let pieces = PyList::new(py, pieces.collect::<Vec<_>>())?;

@@ -158,7 +158,7 @@ pub fn maybe_listen(slf: &Bound<'_, TornadoStream>) -> PyResult<()> {
         return stream.look_again(py);
     }
     if stream.sending.get()
-        || stream.connecting.get()
+        || stream.is_unready()
         || stream.closed.get()
         || !stream.inner.with(py, |inner, _| inner.buffer.is_empty())
         || slf.getattr(intern!(py, "_close_callback"))?.is_none()
@@ -310,6 +310,13 @@ fn receive(
 ) -> PyResult<Received> {
     if let Some(place) = place {
         return Ok(read::receive(&place.core, place.key, memory));
+    }
+    if slf.get().handshaking.get() {
+        return Ok(Received::WouldBlock);
+    }
+    if slf.get().tls.get() {
+        slf.get().core(slf.py())?.get().check_closed()?;
+        return Err(TornadoStream::has_left());
     }
     let result = socket::recv(TornadoStream::fd(slf)?, memory);
     Ok(match result {

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use super::reading::{self, Step};
 use super::stream::{Place, TornadoStream};
-use super::writing;
+use super::{tls, writing};
 use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
 use crate::io::stream;
 use crate::proto::marks::Pressure;
@@ -49,7 +49,6 @@ impl Sink for TornadoSink {
         if !face.get().wants_bytes(py) {
             return Ok(Taken::Nothing);
         }
-        face.get().told.set(true);
         let place = Place {
             core: stream.core.clone(),
             key: stream.key,
@@ -58,8 +57,11 @@ impl Sink for TornadoSink {
         guarded(face, || {
             match reading::take(face, Some(&place), false) {
                 // A read that is not satisfied goes on, an idle stream has been looked at.
-                Ok(Step::More) => more = face.get().is_reading(py),
-                Ok(_) => {}
+                Ok(Step::Nothing | Step::Closed) => {}
+                Ok(step) => {
+                    face.get().told.set(true);
+                    more = step == Step::More && face.get().is_reading(py);
+                }
                 Err(error) => reading::give_up(face, error, false)?,
             }
             if !more && !face.get().closed.get() {
@@ -88,6 +90,12 @@ impl Sink for TornadoSink {
     fn drained(&self, stream: &Stream<'_, '_>) -> PyResult<()> {
         let face = face(stream)?;
         guarded(face, || {
+            if face.get().tls.get() {
+                if face.get().python_soon.get() {
+                    return tls::take_python_path(face);
+                }
+                tls::encode(face)?;
+            }
             writing::complete(face)?;
             if face.get().closed.get() {
                 return Ok(());

@@ -23,6 +23,7 @@ use crate::poll::Key;
 use crate::proto::marks::WaterMarks;
 use crate::proto::phase::WriteRules;
 use crate::proto::read_buffer::ReadBuffer;
+use crate::proto::write_buffer::WriteBuffer;
 use crate::py::bytes::Chunk;
 use crate::py::cell::{Flag, StateCell};
 use crate::py::{call, names, objects};
@@ -49,8 +50,8 @@ pub(super) struct Inner {
     /// The pending read's.
     pub future: Option<Py<PyAny>>,
     /// What waits to be sent while the stream is not the loop's: before it is connected, and what was put straight into
-    /// the write buffer.
-    pub early: Vec<Chunk>,
+    /// the write buffer. With TLS what has not become records.
+    pub early: WriteBuffer<Chunk>,
     /// A deque of (the last byte's number, Future), made when a write has to wait.
     pub write_futures: Option<Py<PyAny>>,
 }
@@ -62,6 +63,14 @@ pub struct TornadoStream {
     key: Flag<Key>,
     pub(super) closed: Flag<bool>,
     pub(super) connecting: Flag<bool>,
+    /// Its TLS handshake has not begun, or is going on.
+    pub(super) handshaking: Flag<bool>,
+    /// Its records are made and read natively.
+    pub(super) tls: Flag<bool>,
+    /// Bytes of the host's that have become records of which some have not left.
+    pub(super) in_records: Flag<usize>,
+    /// Tornado's Python path is taken when the records that wait have left.
+    pub(super) python_soon: Flag<bool>,
     /// Tornado's READ state: the next event is followed by a read. An idle stream has it as long as its buffer is empty, so
     /// that its end is noticed.
     pub(super) listening: Flag<bool>,
@@ -75,6 +84,9 @@ pub struct TornadoStream {
     pub(super) cleared: Flag<bool>,
     /// Not on Tornado's Python path.
     native: Flag<bool>,
+    /// On Tornado's Python path. Who took a method of it before (`stream.write(await stream.read_bytes(9))` does) calls the
+    /// native one still, which hands the call on.
+    pub(super) handed_over: Flag<bool>,
     pub(super) total: Flag<u64>,
     /// Whether its socket is one of TCP's, once asked.
     inet: Flag<Option<bool>>,
@@ -116,6 +128,18 @@ impl TornadoStream {
             return Ok(None);
         }
         Ok(Some(Place { core, key }))
+    }
+
+    /// Whether no byte of the host's passes yet.
+    #[inline]
+    pub(super) fn is_unready(&self) -> bool {
+        self.connecting.get() || self.handshaking.get()
+    }
+
+    /// Keeps bytes that cannot be sent yet.
+    pub(super) fn keep_early(&self, py: Python<'_>, chunk: Chunk) {
+        let empty = self.inner.with(py, |inner, _| inner.early.push(chunk));
+        drop(empty);
     }
 
     /// It has left the loop.
@@ -192,6 +216,9 @@ impl TornadoStream {
         }
         let core = stream.core(py)?;
         core.get().check_closed()?;
+        if stream.tls.get() {
+            return Err(Self::has_left());
+        }
         let fd = Self::fd(slf)?;
         let context = call::copy_context(py)?.unbind();
         let old = stream
@@ -218,11 +245,17 @@ impl TornadoStream {
         Ok(Some(Place { core, key }))
     }
 
+    /// TLS does not come back into a loop: its layer went with it.
+    #[cold]
+    pub(super) fn has_left() -> PyErr {
+        PyRuntimeError::new_err("the stream has left its loop")
+    }
+
     /// Has it hear of bytes, now or later.
     pub(super) fn listen(slf: &Bound<'_, Self>) -> PyResult<()> {
         let stream = slf.get();
         stream.listening.set(true);
-        if stream.connecting.get() || stream.closed.get() {
+        if stream.is_unready() || stream.closed.get() {
             return Ok(());
         }
         if let Some(place) = Self::join(slf)? {
@@ -283,18 +316,23 @@ impl TornadoStream {
                 buffer: ReadBuffer::new(usize::MAX),
                 want: None,
                 future: None,
-                early: Vec::new(),
+                early: WriteBuffer::new(),
                 write_futures: None,
             }),
             key: Flag::new(Key::NONE),
             closed: Flag::new(false),
             connecting: Flag::new(false),
+            handshaking: Flag::new(false),
+            tls: Flag::new(false),
+            in_records: Flag::new(0),
+            python_soon: Flag::new(false),
             listening: Flag::new(false),
             told: Flag::new(false),
             sending: Flag::new(false),
             appended: Flag::new(false),
             cleared: Flag::new(false),
             native: Flag::new(false),
+            handed_over: Flag::new(false),
             total: Flag::new(0),
             inet: Flag::new(None),
             max_buffer_size: Flag::new(0),
@@ -331,7 +369,7 @@ impl TornadoStream {
         if slf.get().native.get() {
             let py = slf.py();
             if name.eq(intern!(py, "read_from_fd"))? || name.eq(intern!(py, "write_to_fd"))? {
-                names::TORNADO_TAKE_PYTHON_PATH.get(py)?.call1((slf,))?;
+                super::tls::take_python_path(slf)?;
             }
         }
         Ok(())
@@ -379,11 +417,14 @@ impl TornadoStream {
     /// Leaves the loop for Tornado's Python path. Answers the attributes that Tornado's own class would have by now;
     /// `_write_buffer` as a list.
     fn _hand_over<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        super::tls::decode_rest(slf)?;
         let state = python_path::reading(slf)?;
         python_path::writing(slf, &state)?;
         let stream = slf.get();
         stream._leave(slf.py())?;
         stream.native.set(false);
+        stream.handed_over.set(true);
+        super::tls::give_back(slf)?;
         Ok(state)
     }
 

@@ -8,6 +8,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::reading::{maybe_listen, resolve};
 use super::stream::{Place, TornadoStream};
+use super::tls;
 use crate::io::{adopted, stream, write};
 use crate::py::bytes::{Chunk, Data};
 use crate::py::{call, errors, names};
@@ -17,10 +18,9 @@ impl TornadoStream {
     /// Bytes that wait to be sent.
     pub(super) fn backlog(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(match self.place(py)? {
+            Some(place) if self.tls.get() => tls::backlog(self, &place),
             Some(place) => waiting(&place),
-            None => self.inner.with(py, |inner, _| {
-                inner.early.iter().map(|chunk| chunk.as_ref().len()).sum()
-            }),
+            None => self.inner.with(py, |inner, _| inner.early.len()),
         })
     }
 
@@ -45,7 +45,7 @@ pub fn futures_of<'py>(stream: &TornadoStream, py: Python<'py>) -> PyResult<Boun
     Ok(stream._write_futures(py)?.into_bound(py))
 }
 
-fn waiting(place: &Place<'_>) -> usize {
+pub(super) fn waiting(place: &Place<'_>) -> usize {
     stream::with(&place.core, place.key, |stream| stream.buffered()).unwrap_or(0)
 }
 
@@ -62,12 +62,14 @@ pub fn failed(slf: &Bound<'_, TornadoStream>, error: &PyErr) -> PyResult<()> {
 pub fn send_early(slf: &Bound<'_, TornadoStream>) -> PyResult<()> {
     let py = slf.py();
     let stream = slf.get();
-    if stream.closed.get() || stream.connecting.get() {
+    if stream.closed.get() || stream.is_unready() {
         return Ok(());
     }
-    let early = stream
-        .inner
-        .with(py, |inner, _| std::mem::take(&mut inner.early));
+    if stream.tls.get() {
+        tls::encode(slf)?;
+        return complete(slf);
+    }
+    let early = stream.inner.with(py, |inner, _| inner.early.clear());
     if early.is_empty() && !stream.appended.replace(false) && !stream.sending.get() {
         return Ok(());
     }
@@ -75,6 +77,7 @@ pub fn send_early(slf: &Bound<'_, TornadoStream>) -> PyResult<()> {
         for chunk in early {
             write::queue(&place.core, place.key, chunk);
         }
+        adopted::tell_drained(&place.core, place.key, stream.sending.get());
         write::flush(&place.core, place.key)?;
         complete(slf)?;
     }
@@ -108,6 +111,9 @@ fn send(slf: &Bound<'_, TornadoStream>, data: Data<'_>) -> PyResult<bool> {
     let py = slf.py();
     let stream = slf.get();
     if let Some(place) = stream.place(py)? {
+        if stream.tls.get() {
+            return tls::send(slf, &place, data);
+        }
         if stream.appended.replace(false) {
             write::queue(&place.core, place.key, data.keep(0));
             write::flush(&place.core, place.key)?;
@@ -136,7 +142,7 @@ fn send(slf: &Bound<'_, TornadoStream>, data: Data<'_>) -> PyResult<bool> {
         return Ok(true);
     }
     let rest = data.keep(sent);
-    stream.inner.with(py, |inner, _| inner.early.push(rest));
+    stream.keep_early(py, rest);
     stream.appended.set(true);
     send_early(slf)?;
     Ok(!stream.closed.get() && stream.backlog(py)? == 0)
@@ -149,6 +155,9 @@ impl TornadoStream {
     fn write<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let stream = slf.get();
+        if stream.handed_over.get() {
+            return slf.call_method1(intern!(py, "write"), (data,));
+        }
         Self::check_closed(slf)?;
         let data = Data::new(data)?;
         let length = data.as_slice().len();
@@ -164,11 +173,8 @@ impl TornadoStream {
         let index = stream.total.get() + length as u64;
         stream.total.set(index);
         let future = stream.new_future(py)?;
-        if stream.connecting.get() {
-            if length > 0 {
-                let chunk = data.keep(0);
-                stream.inner.with(py, |inner, _| inner.early.push(chunk));
-            }
+        if stream.is_unready() {
+            stream.keep_early(py, data.keep(0));
             stream.keep_future(py, index, &future)?;
             return Ok(future);
         }
@@ -223,8 +229,8 @@ impl TornadoWriteBuffer {
         let chunk: Chunk = data.keep(0);
         stream.appended.set(true);
         match stream.place(py)? {
-            Some(place) => write::queue(&place.core, place.key, chunk),
-            None => stream.inner.with(py, |inner, _| inner.early.push(chunk)),
+            Some(place) if !stream.tls.get() => write::queue(&place.core, place.key, chunk),
+            _ => stream.keep_early(py, chunk),
         }
         Ok(())
     }
@@ -232,12 +238,13 @@ impl TornadoWriteBuffer {
     /// Drops what waits.
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
         let stream = self.stream.get();
-        if let Some(place) = stream.place(py)? {
+        if let Some(place) = stream.place(py)?
+            // Records have their numbers: one that is left out breaks all that follow.
+            && !stream.tls.get()
+        {
             adopted::discard(&place.core, place.key);
         }
-        let old = stream
-            .inner
-            .with(py, |inner, _| std::mem::take(&mut inner.early));
+        let old = stream.inner.with(py, |inner, _| inner.early.clear());
         drop(old);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import sys
 from typing import Any
 
@@ -39,21 +40,52 @@ def own_name(test: str, contestant: str) -> str:
     return test
 
 
-# The packages that the IOLoop's class, its asyncio loop's class and its streams' class must come from.
+# The packages that the IOLoop's class, its asyncio loop's class and the classes of its streams must come from.
 KINDS = {
-    "interloop": ("interloop", "interloop", "interloop"),
-    "stock": ("tornado", "asyncio", "tornado"),
-    "placed-stock": ("tornado", "asyncio", "tornado"),
-    "uvloop": ("tornado", "uvloop", "tornado"),
+    "interloop": ("interloop", "interloop", "interloop", "interloop"),
+    "stock": ("tornado", "asyncio", "tornado", "tornado"),
+    "placed-stock": ("tornado", "asyncio", "tornado", "tornado"),
+    "uvloop": ("tornado", "uvloop", "tornado", "tornado"),
 }
+WHAT = ("ioloop", "loop", "stream", "tls_stream")
 
 
 def doubts(contestant: str, info: dict[str, Any]) -> list[str]:
     return [
         f"the {what} is {info[what]}"
-        for what, wanted in zip(("ioloop", "loop", "stream"), KINDS[contestant], strict=True)
+        for what, wanted in zip(WHAT, KINDS[contestant], strict=True)
         if info[what].partition(".")[0] != wanted
     ]
+
+
+async def _tls_stream_kind() -> str:
+    """The class of TLS streams; ours only when their records are native after a handshake, with Tornado's own test
+    certificate."""
+    import asyncio
+    import socket
+    import ssl
+
+    from tornado import iostream, netutil
+    from tornado.test import httpserver_test
+
+    directory = pathlib.Path(httpserver_test.__file__).parent
+    certificate = {"certfile": str(directory / "test.crt"), "keyfile": str(directory / "test.key")}
+    streams = []
+    for sock, server_side in zip(socket.socketpair(), (True, False), strict=True):
+        options: dict[str, Any] = certificate if server_side else {"cert_reqs": ssl.CERT_NONE}
+        wrapped = netutil.ssl_wrap_socket(
+            sock, options, server_side=server_side, do_handshake_on_connect=False
+        )
+        streams.append(iostream.SSLIOStream(wrapped, ssl_options=options))
+    await asyncio.gather(*(stream.wait_for_handshake() for stream in streams))
+    await streams[0].write(b"x")
+    await streams[1].read_bytes(1)
+    # Tornado's own streams do not have it.
+    native = all(getattr(stream, "_secured", True) for stream in streams)
+    (kind,) = {_qualified(type(stream)) for stream in streams}
+    for stream in streams:
+        stream.close()
+    return kind if native else f"not native: {kind}"
 
 
 def _qualified(kind: type) -> str:
@@ -96,6 +128,7 @@ def run(job: Job, journal: Journal) -> None:
         ioloop=_qualified(type(io_loop)),
         loop=_qualified(type(io_loop.asyncio_loop)),
         stream=_qualified(io_loop.run_sync(stream_kind)),
+        tls_stream=io_loop.run_sync(_tls_stream_kind),
     )
     io_loop.close()
     # A doctest's id starts with its module's name, "tornado.util.doctests" is what loads it.
