@@ -27,6 +27,25 @@ pub fn to_python(py: Python<'_>, address: Option<&Named>) -> PyResult<Py<PyAny>>
     }
 }
 
+/// How a host names addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Naming {
+    /// As Python's socket module does.
+    Full,
+    /// Without what IPv6 has beyond host and port.
+    HostAndPort,
+}
+
+/// [`to_python`], as the host wants it.
+pub fn name(py: Python<'_>, address: &Address, naming: Naming) -> PyResult<Py<PyAny>> {
+    match (address.named(), naming) {
+        (Named::V6(host, port, ..), Naming::HostAndPort) => {
+            (host.to_string(), port).into_py_any(py)
+        }
+        (named, _) => to_python(py, Some(&named)),
+    }
+}
+
 /// The kernel's form of an address whose meaning is in itself: numbers, or a path. None for everything else (a host name,
 /// a scope by name, what is no address): Python's socket knows what to do with it, or to say of it.
 pub fn from_python(object: &Bound<'_, PyAny>, kind: Kind) -> Option<Address> {

@@ -9,7 +9,7 @@ from twisted.internet.posixbase import _NO_FILEDESC, PosixReactorBase
 from twisted.python import log
 
 from interloop._core import TwistedConnection
-from interloop.twisted import ports, unix
+from interloop.twisted import datagrams, ports, unix
 
 if TYPE_CHECKING:
     from interloop import Loop
@@ -20,7 +20,7 @@ Selectable = Any
 # Without annotations in Twisted.
 callWithLogger: Any = log.callWithLogger
 
-_PORTS: frozenset[Any] = frozenset({ports.Port, unix.Port})
+_PORTS: frozenset[Any] = frozenset({ports.Port, unix.Port, datagrams.Port, datagrams.MulticastPort})
 
 # What an event is about. There is no third: the loop reports a hang-up or an error as readiness to read
 # and to write, like select(), so it is the selectable's doRead or doWrite that finds out.

@@ -1,4 +1,4 @@
-"""IReactorTCP, IReactorUNIX and the stream half of IReactorSocket: connections on the Rust loop's own streams."""
+"""IReactorTCP, IReactorUNIX, IReactorUDP, IReactorMulticast and IReactorSocket, on the Rust loop's own sockets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet import error
 from twisted.internet.posixbase import PosixReactorBase
 
-from interloop.twisted import unix
+from interloop.twisted import datagrams, unix
 from interloop.twisted.connections import Connector, Server
 from interloop.twisted.ports import Port
 
@@ -59,6 +59,41 @@ class Streams(PosixReactorBase):
         )
         connector.connect()
         return connector
+
+    def listenUDP(
+        self, port: int, protocol: Any, interface: str = "", maxPacketSize: int = 8192
+    ) -> Any:
+        """Like `IReactorUDP.listenUDP`."""
+        listening: Any = datagrams.Port(port, protocol, interface, maxPacketSize, self)
+        listening.startListening()
+        return listening
+
+    def listenMulticast(
+        self,
+        port: int,
+        protocol: Any,
+        interface: str = "",
+        maxPacketSize: int = 8192,
+        listenMultiple: bool = False,
+    ) -> Any:
+        """Like `IReactorMulticast.listenMulticast`."""
+        listening: Any = datagrams.MulticastPort(
+            port, protocol, interface, maxPacketSize, self, listenMultiple
+        )
+        listening.startListening()
+        return listening
+
+    def adoptDatagramPort(
+        self, fileDescriptor: int, addressFamily: int, protocol: Any, maxPacketSize: int = 8192
+    ) -> Any:
+        """Like `IReactorSocket.adoptDatagramPort`."""
+        if addressFamily not in _INTERNET:
+            raise error.UnsupportedAddressFamily(addressFamily)
+        listening: Any = datagrams.Port._fromListeningDescriptor(  # type: ignore[no-untyped-call]
+            self, fileDescriptor, addressFamily, protocol, maxPacketSize=maxPacketSize
+        )
+        listening.startListening()
+        return listening
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         """Like `IReactorSocket.adoptStreamPort`."""

@@ -4,6 +4,7 @@
 //! more, and with one datagram at a time that question costs as much as the datagram. So each readiness takes one batch,
 //! by one call, and what is left is reported again.
 
+mod adopted;
 mod receive;
 mod send;
 
@@ -14,11 +15,12 @@ use pyo3::exceptions::{PyBaseException, PyBlockingIOError, PyInterruptedError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+pub use self::adopted::{adopt, send_now, take};
 pub use self::send::{send, set_limits, waiting};
 use super::sink::Failed;
 use crate::poll::{Key, Readiness, Registrar};
 use crate::proto::marks::{Pressure, WaterMarks};
-use crate::py::address::{Kind, Senders};
+use crate::py::address::{Kind, Naming, Senders};
 use crate::py::bytes::Chunk;
 use crate::py::cell::Refs;
 use crate::py::errors;
@@ -50,7 +52,7 @@ pub trait Sink: Sync {
     /// The datagrams waiting crossed a water mark.
     fn pressure(&self, port: &Port<'_, '_>, pressure: Pressure) -> PyResult<()>;
 
-    /// The port has left the loop; its socket is closed when this returns. Called once.
+    /// The port has left the loop; its socket is closed when this returns, unless the face does that. Called once.
     fn lost(&self, port: &Port<'_, '_>, reason: Option<PyErr>) -> PyResult<()>;
 }
 
@@ -93,6 +95,10 @@ pub struct Options {
     pub marks: WaterMarks,
     /// How much each waiting datagram counts beyond its bytes.
     pub overhead: usize,
+    /// How senders are named.
+    pub names: Naming,
+    /// The face closes the socket: a loop that is closed leaves it open.
+    pub outlives: bool,
 }
 
 /// A datagram that waits.
@@ -126,6 +132,8 @@ pub struct Datagrams {
     phase: Phase,
     marks: WaterMarks,
     overhead: usize,
+    names: Naming,
+    outlives: bool,
     out: VecDeque<Waiting>,
     /// Bytes that wait, and their overhead.
     size: usize,
@@ -167,6 +175,8 @@ impl Datagrams {
             phase: Phase::Open,
             marks: options.marks,
             overhead: options.overhead,
+            names: options.names,
+            outlives: options.outlives,
             out: VecDeque::new(),
             size: 0,
             inbox: VecDeque::new(),
@@ -249,6 +259,10 @@ impl Driver for Datagrams {
     fn abandon(&self, py: Python<'_>) -> Option<PyResult<()>> {
         let owner = self.owner.bind(py);
         Some(owner.call_method0(pyo3::intern!(py, "close")).map(drop))
+    }
+
+    fn outlives_the_loop(&self) -> bool {
+        self.outlives
     }
 
     fn visit(&self, visitor: &mut dyn FnMut(&Py<PyAny>)) {
@@ -462,7 +476,7 @@ fn lost(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
         let port = state.driver::<Datagrams>(key)?;
         let (fd, registered) = (port.fd, port.armed != NOTHING);
         let face = port.face.clone_ref(refs);
-        let owner = refs.clone(&port.owner);
+        let owner = (!port.outlives).then(|| refs.clone(&port.owner));
         let reason = port.reason.take();
         if registered && let Some(kernel) = &state.kernel {
             let _ = kernel.registrar.remove(fd);
@@ -474,8 +488,10 @@ fn lost(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     };
     let reason = reason.map(|value| PyErr::from_value(value.into_bound(py).into_any()));
     let result = face.call(core, key, |sink, port| sink.lost(port, reason));
-    // In spite of an exception on its way: a descriptor left open is never closed by anybody.
-    owner.bind(py).call_method0(pyo3::intern!(py, "close"))?;
+    if let Some(owner) = owner {
+        // In spite of an exception on its way: a descriptor left open is never closed by anybody.
+        owner.bind(py).call_method0(pyo3::intern!(py, "close"))?;
+    }
     drop(source);
     result
 }

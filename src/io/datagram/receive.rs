@@ -8,7 +8,8 @@ use pyo3::types::PyBytes;
 use super::{Datagrams, Face, Phase, failed, parts, ready, with, would_block};
 use crate::io::sink::Failed;
 use crate::poll::Key;
-use crate::py::{address, bytes, errors};
+use crate::py::address::{self, Naming};
+use crate::py::{bytes, errors};
 use crate::runtime::LoopCore;
 use crate::runtime::core::SCRATCH;
 use crate::runtime::state::Item;
@@ -97,11 +98,16 @@ fn name_sender<'py>(
     address: &Address,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = core.py();
-    let object = address::to_python(py, Some(&address.named()))?;
+    let object = name(core, key, address)?;
     let kept = object.clone_ref(py);
     let old = with(core, key, |port| port.senders.learn(address, kept));
     drop(old);
     Ok(object.into_bound(py))
+}
+
+fn name(core: &Bound<'_, LoopCore>, key: Key, address: &Address) -> PyResult<Py<PyAny>> {
+    let names = with(core, key, |port| port.names).unwrap_or(Naming::Full);
+    address::name(core.py(), address, names)
 }
 
 /// Puts what was received and not handed over where [`deliver`] finds it, in its order.
@@ -115,7 +121,7 @@ fn keep_rest(
     let mut kept = Vec::new();
     for index in rest {
         let (data, address) = batch.get(index);
-        let sender = address::to_python(py, Some(&address.named()))?;
+        let sender = name(core, key, address)?;
         kept.push((PyBytes::new(py, data).unbind(), sender));
     }
     put_last(core, key, kept);

@@ -11,7 +11,7 @@ use crate::io::datagram::{self, Datagrams, Face, Options, Phase, Port, Sink};
 use crate::io::sink::Failed;
 use crate::poll::Key;
 use crate::proto::marks::{Pressure, WaterMarks};
-use crate::py::address::Kind;
+use crate::py::address::{Kind, Naming};
 use crate::py::bytes::Data;
 use crate::py::cell::{Flag, StateCell};
 use crate::py::{call, errors, names};
@@ -165,6 +165,8 @@ impl DatagramTransport {
         let options = Options {
             marks: WaterMarks::ASYNCIO,
             overhead: OVERHEAD,
+            names: Naming::Full,
+            outlives: false,
         };
         let port = Datagrams::new(fd, owner, Kind::of(&local), has_peer, face, options);
         transport.get().key.set(datagram::open(r#loop, port));

@@ -5,6 +5,7 @@ mod attributes;
 mod call_later;
 mod closing;
 mod connection;
+mod datagrams;
 mod declared;
 mod delayed_attributes;
 mod delayed_call;
@@ -23,6 +24,7 @@ use crate::py::objects;
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<connection::TwistedConnection>()?;
     module.add_class::<port::TwistedPort>()?;
+    module.add_class::<datagrams::TwistedDatagrams>()?;
     module.add_class::<tls::TwistedTls>()?;
     module.add_class::<delayed_call::DelayedCall>()?;
     module.add_function(wrap_pyfunction!(call_later::delayed_calls, module)?)?;

@@ -1,0 +1,318 @@
+//! `TwistedDatagrams`: what runs per datagram in a Twisted UDP port.
+
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyAny, PyBytes, PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::log_context;
+use crate::io::datagram::{self, Datagrams, Face, Options, Port, Sink};
+use crate::io::sink::Failed;
+use crate::poll::Key;
+use crate::proto::marks::{Pressure, WaterMarks};
+use crate::py::address::{Kind, Naming};
+use crate::py::cell::{Flag, StateCell};
+use crate::py::{call, errors, names};
+use crate::runtime::LoopCore;
+use crate::sys::{Fd, socket};
+
+const OPTIONS: Options = Options {
+    // Nothing waits here.
+    marks: WaterMarks::NONE,
+    overhead: 0,
+    names: Naming::HostAndPort,
+    outlives: true,
+};
+
+struct Inner {
+    core: Option<Py<LoopCore>>,
+    /// In which the protocol is called: the one in which the port began to listen.
+    context: Option<Py<PyAny>>,
+}
+
+/// The native half of a Twisted UDP port. All methods belong to the reactor's thread.
+#[pyclass(frozen, subclass, dict, weakref, module = "interloop._core")]
+pub struct TwistedDatagrams {
+    inner: StateCell<Inner>,
+    log: log_context::Kept,
+    key: Flag<Key>,
+    /// The rest of longer ones is cut off.
+    longest: Flag<usize>,
+    /// See `Handle`: false while CPython 3.11 makes the instance dict.
+    built: bool,
+}
+
+/// Where a port is.
+struct Place<'py> {
+    core: Bound<'py, LoopCore>,
+    key: Key,
+}
+
+impl TwistedDatagrams {
+    #[inline]
+    fn place<'py>(&self, py: Python<'py>) -> Option<Place<'py>> {
+        let core = self.inner.with(py, |inner, refs| {
+            inner.core.as_ref().map(|core| refs.clone(core))
+        })?;
+        Some(Place {
+            core: core.into_bound(py),
+            key: self.key.get(),
+        })
+    }
+
+    #[inline]
+    fn context<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.inner
+            .with(py, |inner, refs| {
+                inner.context.as_ref().map(|context| refs.clone(context))
+            })
+            .map(|context| context.into_bound(py))
+    }
+
+    fn set_place(&self, py: Python<'_>, core: Option<Py<LoopCore>>, key: Key) {
+        self.key.set(key);
+        let old = self
+            .inner
+            .with(py, |inner, _| std::mem::replace(&mut inner.core, core));
+        drop(old);
+    }
+
+    /// In the contexts of the port.
+    #[inline]
+    fn inside(slf: &Bound<'_, Self>, body: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+        let py = slf.py();
+        let context = slf.get().context(py);
+        let _entered = context.as_ref().and_then(call::enter);
+        let prefix = slf.getattr(intern!(py, "logstr"))?;
+        let _logging = log_context::enter_kept(&slf.get().log, slf.as_any(), prefix)?;
+        body()
+    }
+}
+
+#[pymethods]
+impl TwistedDatagrams {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        TwistedDatagrams {
+            inner: StateCell::new(Inner {
+                core: None,
+                context: None,
+            }),
+            log: StateCell::new(None),
+            key: Flag::new(Key::NONE),
+            longest: Flag::new(0),
+            built: true,
+        }
+    }
+
+    /// Receives from the socket, which stays the caller's to close, after `_leave()`. Goes over to that loop when it is in
+    /// another one. OSError for a socket that is not open.
+    fn _receive(
+        slf: &Bound<'_, Self>,
+        r#loop: &Bound<'_, LoopCore>,
+        socket: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let port = slf.get();
+        r#loop.get().check_closed()?;
+        if let Some(place) = port.place(py)
+            && place.core.is(r#loop)
+            && datagram::with(&place.core, place.key, |_| ()).is_some()
+        {
+            return datagram::resume(&place.core, place.key);
+        }
+        if port.context(py).is_none() {
+            let context = call::copy_context(py)?.unbind();
+            drop(
+                port.inner
+                    .with(py, |inner, _| inner.context.replace(context)),
+            );
+        }
+        let taken = port
+            .place(py)
+            .and_then(|place| datagram::take(&place.core, place.key));
+        let datagrams = match taken {
+            Some(datagrams) => *datagrams,
+            None => {
+                let fd: Fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+                let local =
+                    socket::local_address(fd).map_err(|error| errors::os_error(py, &error))?;
+                let face = Face {
+                    object: slf.clone().into_any().unbind(),
+                    sink: &DatagramSink,
+                };
+                let owner = socket.clone().unbind();
+                Datagrams::new(fd, owner, Kind::of(&local), false, face, OPTIONS)
+            }
+        };
+        port.set_place(py, None, Key::NONE);
+        let key = datagram::adopt(r#loop, datagrams)?;
+        port.set_place(py, Some(r#loop.clone().unbind()), key);
+        datagram::resume(r#loop, key)
+    }
+
+    /// Receives no more for now. What was received already waits. Nothing when it does not receive.
+    fn _pause(&self, py: Python<'_>) -> PyResult<()> {
+        match self.place(py) {
+            Some(place) => datagram::pause(&place.core, place.key),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves the loop. The socket stays open. Nothing when it is in none.
+    fn _leave(&self, py: Python<'_>) {
+        if let Some(place) = self.place(py) {
+            let datagrams = datagram::take(&place.core, place.key);
+            self.set_place(py, None, Key::NONE);
+            drop(datagrams);
+        }
+    }
+
+    /// Whether datagrams are received.
+    #[getter]
+    fn _listening(&self, py: Python<'_>) -> bool {
+        self.place(py).is_some_and(|place| {
+            datagram::with(&place.core, place.key, |port| port.is_reading()).unwrap_or(false)
+        })
+    }
+
+    /// The largest datagram, in bytes, that is received whole.
+    #[getter(maxPacketSize)]
+    fn max_packet_size(&self) -> usize {
+        self.longest.get()
+    }
+
+    #[setter(maxPacketSize)]
+    fn set_max_packet_size(&self, size: usize) {
+        self.longest.set(size);
+    }
+
+    /// Like `IUDPTransport.write`.
+    #[pyo3(signature = (datagram, addr=None))]
+    fn write<'py>(
+        slf: &Bound<'py, Self>,
+        datagram: &Bound<'py, PyAny>,
+        addr: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let connected = slf.getattr(intern!(py, "_connectedAddr"))?.is_truthy()?;
+        // Either nothing but the datagram, or an address where there has to be one: all else is Twisted's.
+        if connected != addr.is_some()
+            && let Ok(bytes) = datagram.cast::<PyBytes>()
+            && let Some(place) = slf.get().place(py)
+            && let Some(result) = datagram::send_now(&place.core, place.key, bytes.as_bytes(), addr)
+        {
+            return match result {
+                Ok(()) => Ok(bytes.as_bytes().len().into_pyobject(py)?.into_any()),
+                Err(error) => names::TWISTED_NOT_SENT
+                    .get(py)?
+                    .call1((slf, errors::os_error(py, &error))),
+            };
+        }
+        names::TWISTED_WRITE_DATAGRAM
+            .get(py)?
+            .call1((slf, datagram, addr))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.built {
+            return Ok(());
+        }
+        self.inner
+            .try_with(|inner| {
+                visit.call(inner.core.as_ref())?;
+                visit.call(inner.context.as_ref())
+            })
+            .unwrap_or(Ok(()))?;
+        log_context::visit(&self.log, &visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let taken = self
+            .inner
+            .with(py, |inner, _| (inner.core.take(), inner.context.take()));
+        let log = self.log.with(py, |log, _| log.take());
+        drop((taken, log));
+    }
+}
+
+/// The sink of every [`TwistedDatagrams`].
+struct DatagramSink;
+
+fn face<'a, 'py>(port: &Port<'a, 'py>) -> PyResult<&'a Bound<'py, TwistedDatagrams>> {
+    Ok(port.object.cast::<TwistedDatagrams>()?)
+}
+
+impl Sink for DatagramSink {
+    fn made(&self, _port: &Port<'_, '_>) -> PyResult<()> {
+        // Adopted: Twisted's own port tells the protocol.
+        Ok(())
+    }
+
+    #[inline]
+    fn received(
+        &self,
+        port: &Port<'_, '_>,
+        data: &Bound<'_, PyBytes>,
+        sender: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let port = face(port)?;
+        let py = port.py();
+        let longest = port.get().longest.get();
+        let cut = (data.as_bytes().len() > longest)
+            .then(|| PyBytes::new(py, &data.as_bytes()[..longest]));
+        let data = cut.as_ref().unwrap_or(data);
+        TwistedDatagrams::inside(port, || {
+            let result = port.getattr(intern!(py, "protocol")).and_then(|protocol| {
+                protocol.call_method1(intern!(py, "datagramReceived"), (data, sender))
+            });
+            // Whatever it is: it is logged, and the port goes on.
+            match result {
+                Ok(_) => Ok(()),
+                Err(error) => names::TWISTED_DATAGRAM_FAILED
+                    .get(py)?
+                    .call1((error,))
+                    .map(drop),
+            }
+        })
+    }
+
+    fn failed(
+        &self,
+        port: &Port<'_, '_>,
+        _what: Failed,
+        error: PyErr,
+        _inside: bool,
+    ) -> PyResult<()> {
+        let port = face(port)?;
+        let py = port.py();
+        if !error.is_instance_of::<PyOSError>(py) {
+            return Err(error);
+        }
+        TwistedDatagrams::inside(port, || {
+            names::TWISTED_NOT_RECEIVED.get(py)?.call1((port, error))?;
+            Ok(())
+        })
+    }
+
+    fn pressure(&self, _port: &Port<'_, '_>, _pressure: Pressure) -> PyResult<()> {
+        // Nothing waits.
+        Ok(())
+    }
+
+    fn lost(&self, port: &Port<'_, '_>, reason: Option<PyErr>) -> PyResult<()> {
+        let port = face(port)?;
+        let py = port.py();
+        port.get().set_place(py, None, Key::NONE);
+        match reason {
+            None => Ok(()),
+            // The kernel does not wait for it any more.
+            Some(error) => TwistedDatagrams::inside(port, || {
+                names::TWISTED_NOT_RECEIVED.get(py)?.call1((port, error))?;
+                Ok(())
+            }),
+        }
+    }
+}
