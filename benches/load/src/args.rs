@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 pub const USAGE: &str = "\
 usage: interloop-load echo  --connect ADDR [--server-pid PID] [--connect ADDR ...]
                             [--connections N] [--size BYTES] [--slices N] [--seconds S]
-                            [--requests N] [--warmup S] [--rest S] [--spin] [--tls] [--http]
-       interloop-load churn (the same options, but no --tls and no --http)
+                            [--requests N] [--warmup S] [--rest S] [--spin] [--tls]
+                            [--http | --websocket]
+       interloop-load churn (the same options, but no --tls, --http and --websocket)
        interloop-load idle  --connect ADDR [--connections N] [--touch] [--tls]
        interloop-load floor [--unix PATH | --udp] [--level]     (else TCP on 127.0.0.1, a port the kernel picks)
 ADDR is tcp:HOST:PORT or udp:HOST:PORT (IPv4, numeric; udp for echo, without --tls) or unix:PATH. --server-pid
@@ -57,6 +58,8 @@ pub struct Options {
     pub tls: bool,
     /// Echo: ask by HTTP/1.1 for a body of `size` bytes.
     pub http: bool,
+    /// Echo: of websocket messages of `size` bytes.
+    pub websocket: bool,
     /// Idle: one echo on every connection before it goes idle.
     pub touch: bool,
 }
@@ -84,6 +87,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
         level: false,
         tls: false,
         http: false,
+        websocket: false,
         touch: false,
     };
     while let Some(word) = words.next() {
@@ -114,6 +118,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
             "--level" if mode == Mode::Floor => options.level = true,
             "--tls" if matches!(mode, Mode::Echo | Mode::Idle) => options.tls = true,
             "--http" if mode == Mode::Echo => options.http = true,
+            "--websocket" if mode == Mode::Echo => options.websocket = true,
             "--touch" if mode == Mode::Idle => options.touch = true,
             _ => return Err(format!("unknown option {word:?} for this mode")),
         }
@@ -134,8 +139,11 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String>
     if udp && !matches!(mode, Mode::Echo | Mode::Floor) {
         return Err("udp: is for echo".into());
     }
-    if udp && (options.tls || options.http) {
+    if udp && (options.tls || options.http || options.websocket) {
         return Err("there is no TLS and no HTTP over udp: here".into());
+    }
+    if options.http && options.websocket {
+        return Err("--http or --websocket".into());
     }
     if udp && options.size > 65_507 {
         return Err("a datagram holds at most 65507 bytes".into());
@@ -193,6 +201,8 @@ mod tests {
             "floor --tls",
             "churn --connect unix:/x --tls",
             "churn --connect udp:127.0.0.1:1",
+            "churn --connect unix:/x --websocket",
+            "echo --connect unix:/x --http --websocket",
             "echo --connect udp:127.0.0.1:1 --size 65508",
         ] {
             assert!(parse(words(line)).is_err(), "{line}");

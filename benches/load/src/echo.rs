@@ -9,6 +9,7 @@ use crate::histogram::Histogram;
 use crate::report::Errors;
 use crate::slices::{self, Goal, Workload};
 use crate::sys::{self, Epoll, Io, Socket};
+use crate::websocket;
 
 struct Connection {
     channel: Channel,
@@ -92,7 +93,7 @@ pub fn run(options: &Options) -> io::Result<()> {
 impl Echo {
     fn connect(options: &Options, server: &Server) -> io::Result<Self> {
         let mut load = Echo {
-            exchange: Exchange::new(options.size, options.http),
+            exchange: Exchange::new(options.size, options.http, options.websocket),
             epoll: Epoll::new(options.connections.clamp(1, 1024))?,
             // Bounded, to notice a server that does not answer any more.
             timeout: if options.spin { 0 } else { 1000 },
@@ -113,7 +114,13 @@ impl Echo {
                 load.errors.add(|| format!("connect: {error}"));
                 break;
             }
-            let channel = match Channel::new(socket, tls.as_ref()) {
+            let opened = Channel::new(socket, tls.as_ref()).and_then(|mut channel| {
+                if options.websocket {
+                    websocket::upgrade(&mut channel)?;
+                }
+                Ok(channel)
+            });
+            let channel = match opened {
                 Ok(channel) => channel,
                 Err(error) => {
                     load.errors.add(|| format!("handshake: {error}"));

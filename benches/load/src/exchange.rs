@@ -1,12 +1,15 @@
 //! What is asked on a connection, and what must come back.
 
 use crate::payload::Payload;
+use crate::websocket::Frames;
 
 pub enum Exchange {
     /// The same bytes.
     Echo(Payload),
     /// HTTP/1.1 on a connection that stays: 200 with a Content-Length and a body of that many `x`.
     Http { request: Vec<u8>, size: usize },
+    /// The same message, in a frame.
+    WebSocket(Frames),
 }
 
 /// How much of an answer has come in.
@@ -18,7 +21,10 @@ pub struct Answer {
 }
 
 impl Exchange {
-    pub fn new(size: usize, http: bool) -> Self {
+    pub fn new(size: usize, http: bool, websocket: bool) -> Self {
+        if websocket {
+            return Exchange::WebSocket(Frames::new(size));
+        }
         if !http {
             return Exchange::Echo(Payload::new(size));
         }
@@ -31,24 +37,15 @@ impl Exchange {
         match self {
             Exchange::Echo(payload) => payload.of(sequence),
             Exchange::Http { request, .. } => request,
+            Exchange::WebSocket(frames) => frames.request(sequence),
         }
     }
 
     /// Compares what came with what must come; true when the answer is complete.
     pub fn take(&self, sequence: u64, answer: &mut Answer, bytes: &[u8]) -> Result<bool, String> {
         match self {
-            Exchange::Echo(payload) => {
-                let message = payload.of(sequence);
-                if message.get(answer.received..answer.received + bytes.len()) != Some(bytes) {
-                    return Err(format!(
-                        "request {sequence}: the {} bytes at offset {} are not what was sent",
-                        bytes.len(),
-                        answer.received
-                    ));
-                }
-                answer.received += bytes.len();
-                Ok(answer.received == message.len())
-            }
+            Exchange::Echo(payload) => take_bytes(payload.of(sequence), sequence, answer, bytes),
+            Exchange::WebSocket(frames) => take_bytes(frames.answer(sequence), sequence, answer, bytes),
             Exchange::Http { size, .. } => take_http(*size, answer, bytes),
         }
     }
@@ -65,6 +62,18 @@ impl Answer {
     pub fn received(&self) -> usize {
         self.received
     }
+}
+
+fn take_bytes(wanted: &[u8], sequence: u64, answer: &mut Answer, bytes: &[u8]) -> Result<bool, String> {
+    if wanted.get(answer.received..answer.received + bytes.len()) != Some(bytes) {
+        return Err(format!(
+            "request {sequence}: the {} bytes at offset {} are not what was sent",
+            bytes.len(),
+            answer.received
+        ));
+    }
+    answer.received += bytes.len();
+    Ok(answer.received == wanted.len())
 }
 
 fn take_http(size: usize, answer: &mut Answer, bytes: &[u8]) -> Result<bool, String> {
@@ -114,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_answer_in_pieces() {
-        let http = Exchange::new(3, true);
+        let http = Exchange::new(3, true, false);
         let whole = b"HTTP/1.1 200 OK\r\nServer: s\r\ncontent-length: 3\r\n\r\nxxx";
         for cut in 0..whole.len() {
             let mut answer = Answer::default();
@@ -126,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told() {
-        let http = Exchange::new(3, true);
+        let http = Exchange::new(3, true, false);
         for wrong in [
             "HTTP/1.1 500 Oops\r\ncontent-length: 3\r\n\r\nxxx",
             "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nxxxx",

@@ -20,6 +20,7 @@ mod payload;
 mod report;
 mod slices;
 mod sys;
+mod websocket;
 
 use std::process::ExitCode;
 
