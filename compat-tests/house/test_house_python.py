@@ -75,6 +75,7 @@ def test_a_host_does_not_bring_the_others(name, host):
 MIGRATE = {
     "": set(),
     ".asgi_in_tornado": {"tornado"},
+    ".tornado_as_asgi": {"tornado"},
 }
 
 

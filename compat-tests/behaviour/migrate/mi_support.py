@@ -108,6 +108,7 @@ async def uvicorn_serving(application, root_path: str = "", **options):
     server.lifespan = config.lifespan_class(config)
     with listening() as sock:
         await server.startup([sock])
+        await server.on_tick(0)  # the Date header
         try:
             yield Site(sock.getsockname(), "")
         finally:
@@ -117,7 +118,7 @@ async def uvicorn_serving(application, root_path: str = "", **options):
 @contextlib.asynccontextmanager
 async def hypercorn_serving(application, **options):
     from hypercorn.asyncio import serve
-    from hypercorn.config import Config
+    from hypercorn.config import Config, Sockets
 
     sock = listening()
     config = Config()
@@ -125,8 +126,6 @@ async def hypercorn_serving(application, **options):
     for name, value in options.items():
         setattr(config, name, value)
     over = asyncio.Event()
-    from hypercorn.config import Sockets
-
     sockets: list[Sockets] = []
     create = config.create_sockets
 
@@ -136,7 +135,8 @@ async def hypercorn_serving(application, **options):
 
     config.create_sockets = create_sockets
     task = asyncio.create_task(serve(application, config, shutdown_trigger=over.wait))
-    await asyncio.sleep(0)
+    while not sockets:
+        await asyncio.sleep(0)
     address = sockets[0].insecure_sockets[0].getsockname()
     try:
         yield Site(address, "")
