@@ -1,5 +1,5 @@
-"""Server of a Twisted protocol, on one of the reactors that compete: echo of bytes (with `--tls` by `listenSSL`) or of lines,
-or a page of twisted.web."""
+"""Server of a Twisted protocol, on one of the reactors that compete: echo of bytes (with `--tls` by `listenSSL`), of lines or of
+datagrams, or a page of twisted.web."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reactor", choices=_reactors.NAMES, required=True)
     parser.add_argument("--tls", action="store_true")
-    parser.add_argument("--serve", choices=("echo", "line", "web"), default="echo")
+    parser.add_argument("--serve", choices=("echo", "line", "web", "udp"), default="echo")
+    parser.add_argument("--unix", metavar="PATH", help="listen there instead of on a TCP port")
     parser.add_argument("--size", type=int, default=13, help="of the page, bytes")
     options = parser.parse_args()
 
@@ -87,6 +88,10 @@ def main():
         def lineReceived(self, line):
             self.sendLine(line)
 
+    class DatagramEcho(protocol.DatagramProtocol):
+        def datagramReceived(self, data, sender):
+            self.transport.write(data, sender)
+
     class Factory(protocol.Factory):
         noisy = False
 
@@ -94,13 +99,17 @@ def main():
             return LineEcho() if options.serve == "line" else Echo()
 
     factory = site(options.size, Counted) if options.serve == "web" else Factory()
-    if options.tls:
+    if options.serve == "udp":
+        port = reactor.listenUDP(0, DatagramEcho(), interface="127.0.0.1")
+    elif options.unix:
+        port = reactor.listenUNIX(options.unix, factory, backlog=BACKLOG)
+    elif options.tls:
         port = reactor.listenSSL(
             0, factory, certificate().options(), backlog=BACKLOG, interface="127.0.0.1"
         )
     else:
         port = reactor.listenTCP(0, factory, backlog=BACKLOG, interface="127.0.0.1")
-    _control.announce(port.getHost().port)
+    _control.announce(options.unix or port.getHost().port)
     _control.start(
         stop=lambda: reactor.callFromThread(reactor.stop),
         facts=lambda: {
