@@ -436,6 +436,8 @@ class Operation(Coroutine[Any, Any, _T_co]):
 
 @disjoint_base
 class TornadoStream:
+    socket: Any
+    io_loop: Any
     max_buffer_size: int
     read_chunk_size: int
     max_write_buffer_size: int | None

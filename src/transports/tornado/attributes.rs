@@ -1,6 +1,7 @@
 //! The attributes of Tornado's streams: those that its own code and libraries (Distributed) read and write, with the
 //! names and meanings they have there.
 
+use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -15,6 +16,35 @@ use crate::sys::socket;
 
 #[pymethods]
 impl TornadoStream {
+    /// The socket; None once it is closed, or somebody else's.
+    #[getter]
+    fn socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.own_socket(py)
+    }
+
+    #[setter(socket)]
+    fn set_socket(&self, py: Python<'_>, value: Py<PyAny>) {
+        let old = self.inner.with(py, |inner, _| inner.socket.replace(value));
+        drop(old);
+        self.inet.set(None);
+    }
+
+    /// The IOLoop it belongs to.
+    #[getter]
+    fn io_loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.inner
+            .with(py, |inner, refs| {
+                inner.io_loop.as_ref().map(|io_loop| refs.clone(io_loop))
+            })
+            .ok_or_else(|| PyAttributeError::new_err("io_loop"))
+    }
+
+    #[setter(io_loop)]
+    fn set_io_loop(&self, py: Python<'_>, value: Py<PyAny>) {
+        let old = self.inner.with(py, |inner, _| inner.io_loop.replace(value));
+        drop(old);
+    }
+
     /// Bytes that may wait to be read.
     #[getter]
     fn max_buffer_size(&self) -> usize {
@@ -39,13 +69,13 @@ impl TornadoStream {
 
     /// Bytes that may wait to be sent; None for any number.
     #[getter]
-    fn max_write_buffer_size(&self) -> Option<usize> {
-        self.max_write_buffer_size.get()
+    pub(super) fn max_write_buffer_size(&self) -> Option<usize> {
+        Some(self.max_write_buffer_size.get()).filter(|limit| *limit != usize::MAX)
     }
 
     #[setter(max_write_buffer_size)]
-    fn set_max_write_buffer_size(&self, value: Option<usize>) {
-        self.max_write_buffer_size.set(value);
+    pub(super) fn set_max_write_buffer_size(&self, value: Option<usize>) {
+        self.max_write_buffer_size.set(value.unwrap_or(usize::MAX));
     }
 
     /// Whether a read is pending.
@@ -66,7 +96,7 @@ impl TornadoStream {
     /// Like `IOStream.set_nodelay`.
     fn set_nodelay(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
-        if slf.getattr(intern!(py, "socket"))?.is_none() {
+        if slf.get().own_socket(py)?.is_none() {
             return Ok(());
         }
         let fd = Self::fd(slf)?;

@@ -3,6 +3,7 @@
 mod attributes;
 mod callbacks;
 mod calls;
+mod early;
 mod python_path;
 mod reading;
 mod sink;

@@ -79,7 +79,7 @@ pub fn reading<'py>(slf: &Bound<'py, TornadoStream>) -> PyResult<Bound<'py, PyDi
 pub fn writing(slf: &Bound<'_, TornadoStream>, state: &Bound<'_, PyDict>) -> PyResult<()> {
     let py = slf.py();
     let stream = slf.get();
-    state.set_item("max_write_buffer_size", stream.max_write_buffer_size.get())?;
+    state.set_item("max_write_buffer_size", stream.max_write_buffer_size())?;
     state.set_item("_total_write_index", stream.total.get())?;
     state.set_item("_total_write_done_index", stream.done_index(py)?)?;
     state.set_item("_write_futures", futures_of(stream, py)?)?;

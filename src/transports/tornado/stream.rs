@@ -6,12 +6,13 @@
 //! As in Tornado a stream is the loop's only from the first wait on: until then it is tried directly, and one that nobody
 //! keeps is collected.
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::early::Early;
 use super::python_path;
 use super::sink::TornadoSink;
 use super::want::Want;
@@ -23,7 +24,6 @@ use crate::poll::Key;
 use crate::proto::marks::WaterMarks;
 use crate::proto::phase::WriteRules;
 use crate::proto::read_buffer::ReadBuffer;
-use crate::proto::write_buffer::WriteBuffer;
 use crate::py::bytes::Chunk;
 use crate::py::cell::{Flag, StateCell};
 use crate::py::{call, names, objects};
@@ -43,6 +43,9 @@ const OPTIONS: Options = Options {
 
 pub(super) struct Inner {
     core: Option<Py<LoopCore>>,
+    /// Here and not in the instance's dict, which an idle stream has none of.
+    pub socket: Option<Py<PyAny>>,
+    pub io_loop: Option<Py<PyAny>>,
     /// The one in which the stream came into the loop.
     context: Option<Py<PyAny>>,
     pub buffer: ReadBuffer,
@@ -51,7 +54,7 @@ pub(super) struct Inner {
     pub future: Option<Py<PyAny>>,
     /// What waits to be sent while the stream is not the loop's: before it is connected, and what was put straight into
     /// the write buffer. With TLS what has not become records.
-    pub early: WriteBuffer<Chunk>,
+    pub early: Early,
     /// A deque of (the last byte's number, Future), made when a write has to wait.
     pub write_futures: Option<Py<PyAny>>,
 }
@@ -68,7 +71,7 @@ pub struct TornadoStream {
     /// Its records are made and read natively.
     pub(super) tls: Flag<bool>,
     /// Bytes of the host's that have become records of which some have not left.
-    pub(super) in_records: Flag<usize>,
+    pub(super) in_records: Flag<u32>,
     /// Tornado's Python path is taken when the records that wait have left.
     pub(super) python_soon: Flag<bool>,
     /// Tornado's READ state: the next event is followed by a read. An idle stream has it as long as its buffer is empty, so
@@ -89,10 +92,11 @@ pub struct TornadoStream {
     pub(super) handed_over: Flag<bool>,
     pub(super) total: Flag<u64>,
     /// Whether its socket is one of TCP's, once asked.
-    inet: Flag<Option<bool>>,
+    pub(super) inet: Flag<Option<bool>>,
     pub(super) max_buffer_size: Flag<usize>,
     pub(super) read_chunk_size: Flag<usize>,
-    pub(super) max_write_buffer_size: Flag<Option<usize>>,
+    /// `usize::MAX` for any number.
+    pub(super) max_write_buffer_size: Flag<usize>,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
 }
@@ -160,8 +164,18 @@ impl TornadoStream {
 
     pub(super) fn fd(slf: &Bound<'_, Self>) -> PyResult<Fd> {
         let py = slf.py();
-        let socket = slf.getattr(intern!(py, "socket"))?;
+        let socket = slf.get().own_socket(py)?;
         call::call_method0(&socket, intern!(py, "fileno"))?.extract()
+    }
+
+    /// The socket; None once it is closed, or somebody else's. AttributeError before `__init__`.
+    pub(super) fn own_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.inner
+            .with(py, |inner, refs| {
+                inner.socket.as_ref().map(|socket| refs.clone(socket))
+            })
+            .map(|socket| socket.into_bound(py))
+            .ok_or_else(|| PyAttributeError::new_err("socket"))
     }
 
     pub(super) fn is_inet(&self, fd: Fd) -> bool {
@@ -311,12 +325,14 @@ impl TornadoStream {
         TornadoStream {
             inner: StateCell::new(Inner {
                 core: None,
+                socket: None,
+                io_loop: None,
                 context: None,
                 // Its limit is looked after with every read, since programs change it.
                 buffer: ReadBuffer::new(usize::MAX),
                 want: None,
                 future: None,
-                early: WriteBuffer::new(),
+                early: Early::default(),
                 write_futures: None,
             }),
             key: Flag::new(Key::NONE),
@@ -337,7 +353,7 @@ impl TornadoStream {
             inet: Flag::new(None),
             max_buffer_size: Flag::new(0),
             read_chunk_size: Flag::new(0),
-            max_write_buffer_size: Flag::new(None),
+            max_write_buffer_size: Flag::new(usize::MAX),
             built: true,
         }
     }
@@ -355,7 +371,7 @@ impl TornadoStream {
         drop(old);
         self.max_buffer_size.set(max_buffer_size);
         self.read_chunk_size.set(read_chunk_size);
-        self.max_write_buffer_size.set(max_write_buffer_size);
+        self.set_max_write_buffer_size(max_write_buffer_size);
         self.native.set(true);
     }
 
@@ -425,6 +441,11 @@ impl TornadoStream {
         stream.native.set(false);
         stream.handed_over.set(true);
         super::tls::give_back(slf)?;
+        let (socket, io_loop) = stream.inner.with(slf.py(), |inner, _| {
+            (inner.socket.take(), inner.io_loop.take())
+        });
+        state.set_item("socket", socket)?;
+        state.set_item("io_loop", io_loop)?;
         Ok(state)
     }
 
@@ -435,6 +456,8 @@ impl TornadoStream {
         self.inner
             .try_with(|inner| {
                 visit.call(inner.core.as_ref())?;
+                visit.call(inner.socket.as_ref())?;
+                visit.call(inner.io_loop.as_ref())?;
                 visit.call(inner.context.as_ref())?;
                 visit.call(inner.want.as_ref().and_then(Want::object))?;
                 visit.call(inner.future.as_ref())?;
@@ -447,6 +470,7 @@ impl TornadoStream {
         let taken = self.inner.with(py, |inner, _| {
             (
                 inner.core.take(),
+                (inner.socket.take(), inner.io_loop.take()),
                 inner.context.take(),
                 inner.want.take(),
                 inner.future.take(),

@@ -5,7 +5,6 @@
 //! What is written becomes records only when the kernel has taken those before: a Future of `write()` tells of bytes of the
 //! host's, and what Tornado counts are those.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::stream::{Place, TornadoStream};
@@ -26,7 +25,7 @@ pub fn backlog(stream: &TornadoStream, place: &Place<'_>) -> usize {
         .inner
         .with(place.core.py(), |inner, _| inner.early.len());
     if waiting(place) > 0 {
-        early + stream.in_records.get()
+        early + stream.in_records.get() as usize
     } else {
         early
     }
@@ -44,7 +43,7 @@ pub fn send(slf: &Bound<'_, TornadoStream>, place: &Place<'_>, data: Data<'_>) -
         if size == 0 {
             return Ok(true);
         }
-        stream.in_records.set(size);
+        stream.in_records.set(size as u32);
         // Refused: it is closing, which its caller sees.
         let _ = write::write(&place.core, place.key, data)?;
         return Ok(waiting(place) == 0);
@@ -68,7 +67,7 @@ pub fn encode(slf: &Bound<'_, TornadoStream>) -> PyResult<()> {
         if part.is_empty() {
             break;
         }
-        stream.in_records.set(part.len());
+        stream.in_records.set(part.len() as u32);
         let _ = write::write(&place.core, place.key, Data::Copied(part))?;
     }
     Ok(())
@@ -77,6 +76,9 @@ pub fn encode(slf: &Bound<'_, TornadoStream>) -> PyResult<()> {
 /// Takes the next bytes that are to become records, small pieces together, and what the caller must drop.
 fn next_part(stream: &TornadoStream, py: Python<'_>) -> (Vec<u8>, Finished<Chunk>) {
     stream.inner.with(py, |inner, _| {
+        if inner.early.is_empty() {
+            return (Vec::new(), Finished::none());
+        }
         let size = inner.early.len().min(PART);
         let mut part = Vec::with_capacity(size);
         let mut offset = inner.early.front_offset();
@@ -87,6 +89,9 @@ fn next_part(stream: &TornadoStream, py: Python<'_>) -> (Vec<u8>, Finished<Chunk
             if part.len() == size {
                 break;
             }
+        }
+        if part.len() == inner.early.len() {
+            return (part, inner.early.clear());
         }
         let taken = inner.early.advance(part.len());
         (part, taken)
@@ -128,7 +133,7 @@ pub fn decode_rest(slf: &Bound<'_, TornadoStream>) -> PyResult<()> {
 /// The `ssl.SSLSocket` has its socket again.
 pub fn give_back(slf: &Bound<'_, TornadoStream>) -> PyResult<()> {
     if slf.get().tls.replace(false) {
-        let socket = slf.getattr(intern!(slf.py(), "socket"))?;
+        let socket = slf.get().own_socket(slf.py())?;
         if !socket.is_none() {
             direct::to_socket(&socket)?;
         }
@@ -142,7 +147,7 @@ impl TornadoStream {
     /// natively, and nothing has changed.
     fn _secure(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let stream = slf.get();
-        let socket = slf.getattr(intern!(slf.py(), "socket"))?;
+        let socket = stream.own_socket(slf.py())?;
         let Some(engine) = object::over_socket(&socket)? else {
             return Ok(false);
         };

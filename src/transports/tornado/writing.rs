@@ -162,7 +162,8 @@ impl TornadoStream {
         let data = Data::new(data)?;
         let length = data.as_slice().len();
         if length > 0
-            && let Some(limit) = stream.max_write_buffer_size.get()
+            && let limit = stream.max_write_buffer_size.get()
+            && limit != usize::MAX
             && stream.backlog(py)? + length > limit
         {
             let full = names::TORNADO_BUFFER_FULL.get(py)?;
