@@ -76,6 +76,8 @@ MIGRATE = {
     "": set(),
     ".asgi_in_tornado": {"tornado"},
     ".tornado_as_asgi": {"tornado"},
+    ".twisted_in_tornado": {"tornado", "twisted", "zope"},
+    ".tornado_in_twisted": {"tornado", "twisted", "zope"},
 }
 
 

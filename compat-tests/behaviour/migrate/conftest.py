@@ -12,6 +12,11 @@ import pathlib
 import sys
 
 import pytest
+from twisted.logger import LogLevel, globalLogPublisher
+
+import interloop
+import interloop.tornado
+import interloop.twisted
 
 HERE = pathlib.Path(__file__).resolve().parent
 if str(HERE) not in sys.path:  # for mi_support and mi_apps, whatever import mode pytest runs in
@@ -62,9 +67,6 @@ def logs():
 @pytest.fixture(params=["stock", "interloop"])
 def on_loop(request):
     """on_loop(main): a coroutine function on stock asyncio with Tornado as it is, and on ours with ours installed."""
-    import interloop
-    import interloop.tornado
-
     factory = asyncio.SelectorEventLoop if request.param == "stock" else interloop.new_event_loop
 
     def on_loop(main):
@@ -75,3 +77,28 @@ def on_loop(request):
         interloop.tornado.install()
     yield on_loop
     interloop.tornado.uninstall()
+
+
+@pytest.fixture
+def on_reactor():
+    """on_reactor(main): runs a coroutine function in a loop that Twisted's reactor has joined."""
+    interloop.twisted.install()
+    interloop.tornado.install()
+    yield lambda main: interloop.run(main())
+    interloop.tornado.uninstall()
+    interloop.twisted.uninstall()
+
+
+@pytest.fixture(autouse=True)
+def twisted_log():
+    """The failures that Twisted logs; a test has to take them."""
+    failures = []
+
+    def observe(event):
+        if event["log_level"] >= LogLevel.error and "log_failure" in event:
+            failures.append(event["log_failure"])
+
+    globalLogPublisher.addObserver(observe)
+    yield failures
+    globalLogPublisher.removeObserver(observe)
+    assert failures == []

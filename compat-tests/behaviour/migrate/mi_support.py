@@ -171,3 +171,18 @@ def asgi_serving(kind: str, application):
     if kind == "uvicorn":
         return uvicorn_serving(application, PREFIX)
     return mounted(application)
+
+
+@contextlib.asynccontextmanager
+async def twisted_serving(resource, root=""):
+    """twisted.web's Site on the installed reactor."""
+    from twisted.internet import reactor
+    from twisted.web.server import Site as TwistedSite
+
+    port = reactor.listenTCP(0, TwistedSite(resource), interface="127.0.0.1")
+    address = port.getHost()
+    try:
+        yield Site((address.host, address.port), root)
+    finally:
+        await port.stopListening()
+        reactor.disconnectAll()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import tornado
 import tornado.httputil
 import tornado.log
 
-from interloop.migrate import _asgi
+from interloop.migrate import _access, _asgi
 
 if TYPE_CHECKING:
     from interloop.migrate.asgi_in_tornado import ASGIMount
@@ -188,7 +187,7 @@ class Exchange(tornado.httputil.HTTPMessageDelegate):
             self._news.set()
             self._make_room()
             self._connection.finish()
-            self._log()
+            _access.log(self._request, self._status)
         if written is not None and not written.done():
             # Tornado forgets a write of a connection that is closed in the middle of it.
             self._flushing = asyncio.get_running_loop().create_future()
@@ -218,23 +217,3 @@ class Exchange(tornado.httputil.HTTPMessageDelegate):
         reason = http.client.responses.get(status, "Unknown")
         self._status = status
         return tornado.httputil.ResponseStartLine("HTTP/1.1", status, reason), headers
-
-    def _log(self) -> None:
-        """A line in ``tornado.access``, as the handlers of the application have theirs."""
-        level = (
-            logging.INFO
-            if self._status < 400
-            else logging.WARNING
-            if self._status < 500
-            else logging.ERROR
-        )
-        request = self._request
-        tornado.log.access_log.log(
-            level,
-            "%d %s %s (%s) %.2fms",
-            self._status,
-            request.method,
-            request.uri,
-            request.remote_ip,
-            1000.0 * request.request_time(),
-        )
