@@ -4,13 +4,14 @@ use std::io::{self, ErrorKind, IoSlice};
 
 use pyo3::prelude::*;
 
+use super::file::Sent;
 use super::layer::{self, Layer};
 use super::sink::{Face, Failed};
 use super::stream::{self, Flush, Parts, Stream, parts};
 use crate::poll::Key;
 use crate::proto::marks::Pressure;
 use crate::proto::phase::WriteRefused;
-use crate::proto::write_buffer::MAX_SLICES;
+use crate::proto::write_buffer::{Finished, MAX_SLICES};
 use crate::py::bytes::{Chunk, Data};
 use crate::py::cell::Refs;
 use crate::py::errors;
@@ -232,6 +233,22 @@ pub fn flush(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     Ok(())
 }
 
+/// What came of sending what is buffered.
+enum Flushed {
+    /// Nobody has to be told anything.
+    Silent,
+    Tell(Box<Telling>),
+}
+
+/// What has to be told and looked at with nothing borrowed.
+struct Telling {
+    result: io::Result<()>,
+    pressure: Option<(Face, Pressure)>,
+    /// The face that wants to hear what has left, and whether that was all.
+    drained: Option<(Face, bool)>,
+    file: Option<Sent>,
+}
+
 fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
     let py = core.py();
     let outcome = core.get().state.with(py, |state, refs| {
@@ -239,11 +256,11 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
         if !parts.stream.life.may_send() {
             return None;
         }
-        let mut finished = Vec::new();
+        let mut finished = Left::default();
         let mut result = Ok(());
         while !parts.stream.out.is_empty() {
             match send_some(parts.stream) {
-                Ok(count) => finished.push(parts.stream.out.advance(count)),
+                Ok(count) => finished.add(parts.stream.out.advance(count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     result = parts.wait_for_room();
                     break;
@@ -254,7 +271,7 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
                 }
             }
         }
-        let sent = if result.is_ok() && parts.stream.out.is_empty() {
+        let file = if result.is_ok() && parts.stream.out.is_empty() {
             parts.send_file()
         } else {
             None
@@ -264,27 +281,46 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
         } else {
             None
         };
-        let told = told(&parts, refs, pressure);
+        let pressure = told(&parts, refs, pressure);
         let stream = &*parts.stream;
         let empty = stream.out.is_empty();
         let drained = (stream.tell_drained && (empty || !finished.is_empty()) && result.is_ok())
             .then(|| (stream.face.clone_ref(refs), empty));
-        Some((result, told, drained, finished, sent))
+        let silent = pressure.is_none() && drained.is_none() && file.is_none();
+        if silent && result.is_ok() && stream.layer.is_none() {
+            return Some((Flushed::Silent, finished, parts.check_drained()));
+        }
+        let telling = Telling {
+            result,
+            pressure,
+            drained,
+            file,
+        };
+        Some((Flushed::Tell(Box::new(telling)), finished, Finished::none()))
     });
-    let Some((result, told, drained, finished, sent)) = outcome else {
+    let Some((flushed, finished, dropped)) = outcome else {
         return Ok(false);
     };
-    drop(finished);
-    if let Some(sent) = sent {
-        sent.tell(py)?;
+    drop((finished, dropped));
+    match flushed {
+        Flushed::Silent => Ok(false),
+        Flushed::Tell(telling) => tell_flushed(core, key, *telling),
     }
-    if let Err(error) = result {
+}
+
+/// Tells who has to be told. True when a layer has made more that is to leave.
+fn tell_flushed(core: &Bound<'_, LoopCore>, key: Key, telling: Telling) -> PyResult<bool> {
+    let py = core.py();
+    if let Some(file) = telling.file {
+        file.tell(py)?;
+    }
+    if let Err(error) = telling.result {
         stream::fail(core, key, Failed::Write, errors::os_error(py, &error))?;
         return Ok(false);
     }
     // May write more, which is why "drained" is looked at afterwards.
-    tell(core, key, told)?;
-    if let Some((face, empty)) = drained {
+    tell(core, key, telling.pressure)?;
+    if let Some((face, empty)) = telling.drained {
         face.call(core, key, |sink, stream| {
             if empty {
                 sink.drained(stream)
@@ -306,18 +342,39 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
     }
 }
 
+/// The chunks that have left, by system call. The first of those costs no allocation.
+#[derive(Default)]
+struct Left {
+    first: Option<Finished<Chunk>>,
+    more: Vec<Finished<Chunk>>,
+}
+
+impl Left {
+    #[inline]
+    fn add(&mut self, finished: Finished<Chunk>) {
+        match self.first {
+            None => self.first = Some(finished),
+            Some(_) => self.more.push(finished),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
 pub(super) fn send_some(stream: &mut Stream) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-    let count = stream.out.fill_iovec(&mut slices);
-    if let (Some(descriptor), Some(first)) = (stream.next_leaving(), slices[0].get(..1)) {
-        let sent = ancillary::send(stream.fd, first, descriptor)?;
+    if let (Some(descriptor), Some(front)) = (stream.next_leaving(), stream.out.front()) {
+        let sent = ancillary::send(stream.fd, &front[..1], descriptor)?;
         stream.descriptor_left();
         return Ok(sent);
     }
-    match count {
-        1 => stream.medium.send(stream.fd, &slices[0]),
-        count => stream.medium.send_vectored(stream.fd, &slices[..count]),
+    if let Some(only) = stream.out.only() {
+        return stream.medium.send(stream.fd, only);
     }
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let count = stream.out.fill_iovec(&mut slices);
+    stream.medium.send_vectored(stream.fd, &slices[..count])
 }
 
 /// Sets the water marks in bytes. Errors: limits that contradict each other, as the host words it.

@@ -111,13 +111,26 @@ impl<C: AsRef<[u8]>> WriteBuffer<C> {
         None
     }
 
-    /// The unsent part of the first chunk, for a plain `send` (which is cheaper than `sendmsg` if it is the only one).
+    /// The unsent part of the first chunk.
+    #[inline]
     #[must_use]
     pub fn front(&self) -> Option<&[u8]> {
         self.chunks
             .as_deref()?
             .front()
             .map(|chunk| unsent(chunk, self.front_offset))
+    }
+
+    /// The first chunk as [`front`](Self::front) answers it, at most [`MAX_BATCH_BYTES`] of it, if there is no other: for
+    /// a plain `send`, which is cheaper than `sendmsg`.
+    #[inline]
+    #[must_use]
+    pub fn only(&self) -> Option<&[u8]> {
+        if self.chunks.as_deref()?.len() != 1 {
+            return None;
+        }
+        let bytes = self.front()?;
+        Some(&bytes[..bytes.len().min(MAX_BATCH_BYTES)])
     }
 
     /// Points `out` at the first unsent bytes, at most [`MAX_BATCH_BYTES`] of them, and answers how many slices were
@@ -147,6 +160,14 @@ impl<C: AsRef<[u8]>> WriteBuffer<C> {
         let Some(chunks) = self.chunks.as_deref_mut() else {
             return Finished::none();
         };
+        if sent >= self.len && chunks.len() == 1 {
+            self.len = 0;
+            self.front_offset = 0;
+            return Finished {
+                first: chunks.pop_front(),
+                rest: VecDeque::new(),
+            };
+        }
         if sent >= self.len && chunks.len() > KEPT_CHUNKS {
             // The end of a burst: the queue itself becomes the answer, no chunk is moved and no memory retained.
             return self.clear();

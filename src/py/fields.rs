@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicIsize, Ordering};
 
+use pyo3::PyClass;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -47,6 +48,18 @@ impl<'a, 'py> Fields<'a, 'py> {
     pub fn of(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
         let dict = objects::instance_dict(object)?;
         Ok(Fields { object, dict })
+    }
+
+    /// The same of a native class of ours, whose instances have their dict in the object.
+    #[inline]
+    pub fn of_ours<T: PyClass>(object: &'a Bound<'py, T>) -> PyResult<Self> {
+        match objects::present_dict(object) {
+            Some(dict) => Ok(Fields {
+                object: object.as_any(),
+                dict,
+            }),
+            None => Self::of(object.as_any()),
+        }
     }
 
     #[inline]
@@ -106,6 +119,15 @@ impl<'a, 'py> Fields<'a, 'py> {
             before = place;
         }
         Ok(value)
+    }
+
+    /// As [`get`](Self::get), for instances whose attributes are in no particular order.
+    #[inline]
+    pub fn look_up(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        match self.dict.get_item(name)? {
+            Some(value) => Ok(value),
+            None => self.object.getattr(name),
+        }
     }
 
     /// Whether the instance has it itself.

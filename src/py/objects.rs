@@ -34,15 +34,32 @@ pub fn is_held_once(object: &Bound<'_, PyAny>) -> bool {
     unsafe { ffi::Py_REFCNT(object.as_ptr()) == 1 }
 }
 
+/// Where an object of a native class of ours keeps its instance dict. Null without one.
+#[inline]
+fn dict_slot<T: PyClass>(object: &Bound<'_, T>) -> *mut ffi::PyObject {
+    let pointer = object.as_ptr();
+    // SAFETY: as in [`is_ours_alone`]; classes that inherit from ours have it in the same place.
+    unsafe {
+        let offset = (*ffi::Py_TYPE(pointer)).tp_dictoffset;
+        if offset <= 0 {
+            return std::ptr::null_mut();
+        }
+        *pointer.byte_offset(offset).cast::<*mut ffi::PyObject>()
+    }
+}
+
 /// Whether somebody has put attributes on an object of a native class of ours: methods of its class may be replaced.
 #[inline]
 pub fn has_attributes<T: PyClass>(object: &Bound<'_, T>) -> bool {
-    let pointer = object.as_ptr();
-    // SAFETY: as in [`is_ours_alone`].
-    unsafe {
-        let offset = (*ffi::Py_TYPE(pointer)).tp_dictoffset;
-        offset > 0 && !(*pointer.byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null()
-    }
+    !dict_slot(object).is_null()
+}
+
+/// The instance dict of an object of a native class of ours, once it has one.
+#[inline]
+pub fn present_dict<'py, T: PyClass>(object: &Bound<'py, T>) -> Option<Bound<'py, PyDict>> {
+    // SAFETY: null or a dict, which the object owns; the new reference is taken before anything else can run.
+    unsafe { Bound::from_borrowed_ptr_or_opt(object.py(), dict_slot(object)) }
+        .and_then(|dict| dict.cast_into::<PyDict>().ok())
 }
 
 /// `object.name` as `object.__getattribute__` finds it, for a class with one of its own.

@@ -22,6 +22,9 @@ use crate::py::{errors, names, stop, threads};
 /// The longest wait: what stock allows, so that no clock arithmetic overflows.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
 
+/// Room for so many writes that wait for the end of a turn is kept.
+const KEPT_FLUSHES: usize = 1024;
+
 /// How far a deadline may lie ahead to count as due, in seconds: the clock's own resolution, as stock has it.
 const RESOLUTION: f64 = 1e-9;
 
@@ -297,21 +300,28 @@ fn run_timed(slf: &Bound<'_, LoopCore>, item: Item) -> PyResult<()> {
 fn flush(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
     let py = slf.py();
     let core = slf.get();
-    let held = core
+    let mut held = core
         .state
         .with(py, |state, _| std::mem::take(&mut state.flush));
     if held.is_empty() {
         return Ok(());
     }
-    let mut held = held.into_iter();
-    while let Some((key, entry)) = held.next() {
-        if let Err(error) = entry(slf, key) {
-            // What leaves the loop (SystemExit) must not take the others' bytes along: the next turn sends them.
-            let rest: Vec<_> = held.collect();
-            core.state
-                .with(py, |state, _| state.flush.splice(0..0, rest).for_each(drop));
-            return Err(error);
+    let mut result = Ok(());
+    let mut count = 0;
+    for (key, entry) in &held {
+        count += 1;
+        result = entry(slf, *key);
+        if result.is_err() {
+            break;
         }
     }
-    Ok(())
+    // What leaves the loop (SystemExit) must not take the others' bytes along: the next turn sends them. The room serves
+    // again.
+    held.drain(..count);
+    held.shrink_to(KEPT_FLUSHES);
+    core.state.with(py, |state, _| {
+        held.append(&mut state.flush);
+        state.flush = held;
+    });
+    result
 }

@@ -65,6 +65,7 @@ fn partial_sends_move_through_the_chunks() {
     assert_eq!(buffer.len(), 11);
     assert!(buffer.advance(3).is_empty());
     assert_eq!(buffer.front(), Some(&b"lo"[..]));
+    assert_eq!(buffer.only(), None);
     assert_eq!(slices(&buffer, 8), [&b"lo"[..], b" ", b"world"]);
     assert_eq!(slices(&buffer, 2), [&b"lo"[..], b" "]);
     assert_eq!(slices(&buffer, 0), Vec::<&[u8]>::new());
@@ -79,14 +80,16 @@ fn partial_sends_move_through_the_chunks() {
         [b" ".to_vec()]
     );
     assert_eq!(buffer.front(), Some(&b"orld"[..]));
+    assert_eq!(buffer.only(), Some(&b"orld"[..]));
     assert_eq!(buffer.push(b"!".to_vec()), None);
+    assert_eq!(buffer.only(), None);
     let finished = buffer.advance(5);
     assert_eq!((finished.len(), finished.is_empty()), (2, false));
     assert_eq!(
         finished.into_iter().collect::<Vec<_>>(),
         [b"world".to_vec(), b"!".to_vec()]
     );
-    assert!(buffer.is_empty() && buffer.front().is_none());
+    assert!(buffer.is_empty() && buffer.front().is_none() && buffer.only().is_none());
 }
 
 #[test]

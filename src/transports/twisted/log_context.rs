@@ -10,6 +10,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::connection::TwistedConnection;
 use crate::py::cell::StateCell;
+use crate::py::fields::Fields;
 use crate::py::names;
 
 /// The dict that was made last, and what from.
@@ -53,7 +54,7 @@ pub type Kept = StateCell<Option<LogContext>>;
 /// Enters the log context of a connection. Errors: KeyboardInterrupt from its `logPrefix()`.
 #[inline]
 pub fn enter<'py>(connection: &Bound<'py, TwistedConnection>) -> PyResult<Entered<'py>> {
-    let prefix = connection.getattr(intern!(connection.py(), "logstr"))?;
+    let prefix = Fields::of_ours(connection)?.look_up(intern!(connection.py(), "logstr"))?;
     enter_kept(&connection.get().log, connection.as_any(), prefix)
 }
 

@@ -13,6 +13,7 @@ use crate::io::read::{self, Received};
 use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
 use crate::io::stream;
 use crate::proto::marks::Pressure;
+use crate::py::fields::Fields;
 use crate::py::{call, names};
 
 /// The sink of every [`TwistedConnection`].
@@ -113,7 +114,7 @@ impl Sink for TwistedSink {
         let beside = passing::received(stream, connection);
         told(connection, || {
             passing::tell(connection, beside)?;
-            let protocol = connection.getattr(intern!(py, "protocol"))?;
+            let protocol = Fields::of_ours(connection)?.look_up(intern!(py, "protocol"))?;
             call::call_method1(&protocol, intern!(py, "dataReceived"), data.as_any()).map(drop)
         })
     }
