@@ -8,6 +8,28 @@ use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+/// Whether `callable` is what `slf.name` answers for a Python function of its class.
+#[inline]
+pub fn is_bound(
+    callable: &Bound<'_, PyAny>,
+    function: &Bound<'_, PyAny>,
+    slf: &Bound<'_, PyAny>,
+) -> bool {
+    // SAFETY: live objects and the GIL; the two questions, whose answers are borrowed, are for methods only.
+    unsafe {
+        ffi::Py_IS_TYPE(callable.as_ptr(), &raw mut PyMethod_Type) != 0
+            && PyMethod_Function(callable.as_ptr()) == function.as_ptr()
+            && PyMethod_Self(callable.as_ptr()) == slf.as_ptr()
+    }
+}
+
+// Documented with the method objects; pyo3 does not declare them.
+unsafe extern "C" {
+    static mut PyMethod_Type: ffi::PyTypeObject;
+    fn PyMethod_Function(method: *mut ffi::PyObject) -> *mut ffi::PyObject;
+    fn PyMethod_Self(method: *mut ffi::PyObject) -> *mut ffi::PyObject;
+}
+
 /// A method without arguments.
 pub trait NoArguments {
     fn call<'py>(slf: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;

@@ -105,6 +105,8 @@ imported! {
     TWISTED_DATA_FAILED = "interloop.twisted.connections", "data_failed";
     TWISTED_RESUME_PRODUCER = "interloop.twisted.connections", "resume_producer";
     TWISTED_END_WRITING = "interloop.twisted.connections", "end_writing";
+    TWISTED_LINE_RECEIVER = "interloop.twisted.lines", "LineReceiver";
+    TWISTED_LINE_DATA_RECEIVED = "interloop.twisted.lines", "data_received";
     TWISTED_DELAYED_CALL = "twisted.internet.base", "DelayedCall";
     TWISTED_CALL_FAILED = "interloop.twisted.timers", "call_failed";
     TWISTED_THREAD_CALL_FAILED = "interloop.twisted.threads", "call_failed";

@@ -68,7 +68,7 @@ class ReaderProtocol(asyncio.StreamReaderProtocol, ReaderProtocolMethods):
 class _Replaced(asyncio.StreamWriter):
     """A writer that another one replaces."""
 
-    def __del__(self) -> None:
+    def __del__(self, warnings: Any = None) -> None:
         pass
 
 

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PySet, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::lines;
 use super::log_context;
 use super::sink::TwistedSink;
 use super::tls::TwistedTls;
@@ -71,6 +72,7 @@ pub struct TwistedConnection {
     /// A Unix socket: descriptors may come beside its bytes.
     pub(super) passes: Flag<bool>,
     pub(super) lately: Lately,
+    pub(super) seen: Flag<lines::Seen>,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
 }
@@ -320,6 +322,7 @@ impl TwistedConnection {
             has_filler: Flag::new(false),
             passes: Flag::new(false),
             lately: Lately::default(),
+            seen: Flag::new(lines::Seen::NOTHING),
             built: true,
         }
     }

@@ -7,6 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::connection::TwistedConnection;
+use super::lines;
+use super::{log_context, passing};
 use super::tls::TwistedTls;
 use super::{log_context, passing};
 use crate::io::read::{self, Received};
@@ -115,7 +117,7 @@ impl Sink for TwistedSink {
         told(connection, || {
             passing::tell(connection, beside)?;
             let protocol = Fields::of_ours(connection)?.look_up(intern!(py, "protocol"))?;
-            call::call_method1(&protocol, intern!(py, "dataReceived"), data.as_any()).map(drop)
+            lines::data_received(connection, &protocol, &data)
         })
     }
 
