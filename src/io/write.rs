@@ -364,8 +364,10 @@ impl Left {
 }
 
 pub(super) fn send_some(stream: &mut Stream) -> io::Result<usize> {
-    if let (Some(descriptor), Some(front)) = (stream.next_leaving(), stream.out.front()) {
-        let sent = ancillary::send(stream.fd, &front[..1], descriptor)?;
+    if let Some(descriptor) = stream.next_leaving()
+        && let Some(first) = stream.out.front().and_then(|front| front.get(..1))
+    {
+        let sent = ancillary::send(stream.fd, first, descriptor)?;
         stream.descriptor_left();
         return Ok(sent);
     }

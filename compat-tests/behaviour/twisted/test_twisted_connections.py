@@ -375,3 +375,16 @@ def test_an_address_to_connect_from_that_is_taken(reactor, sockets):
     assert happened == [(ConnectBindError, "disconnected"), "stopped"]
     assert not set(reactor.getReaders()) - reactor._internalReaders
     assert not reactor.getDelayedCalls()
+
+
+def test_a_protocol_that_is_gone(reactor, connect, twisted_log):
+    """A transport whose `protocol` somebody has taken away: logged, and the connection is lost."""
+    told, end = connect()
+    transport = told.transport
+    del transport.protocol
+    end.sendall(b"nobody")
+    until(reactor, lambda: transport.disconnected or not transport.connected)
+    # Nobody can be told of the end, either.
+    twisted_log.take(AttributeError)
+    twisted_log.take(AttributeError)
+    transport.protocol = told

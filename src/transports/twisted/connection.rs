@@ -214,20 +214,19 @@ impl TwistedConnection {
         Ok(())
     }
 
-    /// The protocol, when it is TLS that takes records as they were received.
+    /// The connection's protocol, when it is TLS that takes records as they were received.
     #[inline]
-    pub(super) fn reader<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, TwistedTls>>> {
+    pub(super) fn reader<'a, 'py>(
+        slf: &Bound<'py, Self>,
+        protocol: &'a Bound<'py, PyAny>,
+    ) -> PyResult<Option<&'a Bound<'py, TwistedTls>>> {
         if !slf.get().has_filler.get() {
             return Ok(None);
         }
-        let py = slf.py();
-        let Ok(tls) = slf
-            .getattr(intern!(py, "protocol"))?
-            .cast_into::<TwistedTls>()
-        else {
+        let Ok(tls) = protocol.cast::<TwistedTls>() else {
             return Ok(None);
         };
-        Ok(TwistedTls::takes_records(&tls)?.then_some(tls))
+        Ok(TwistedTls::takes_records(tls)?.then_some(tls))
     }
 
     /// From now on that one is asked before what was written in a turn leaves.

@@ -27,46 +27,55 @@ impl Seen {
     };
 }
 
-/// `protocol.dataReceived(data)`.
+/// Whether a connection's protocol is a `LineReceiver`.
 #[inline]
+pub fn is_receiver(
+    connection: &Bound<'_, TwistedConnection>,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<bool> {
+    let class = protocol.get_type_ptr() as usize;
+    let seen = connection.get().seen.get();
+    if seen.class == class {
+        return Ok(seen.lines);
+    }
+    look(connection, protocol, class)
+}
+
+#[cold]
+fn look(
+    connection: &Bound<'_, TwistedConnection>,
+    protocol: &Bound<'_, PyAny>,
+    class: usize,
+) -> PyResult<bool> {
+    let lines = protocol.is_instance(&names::TWISTED_LINE_RECEIVER.get(protocol.py())?)?;
+    connection.get().seen.set(Seen { class, lines });
+    Ok(lines)
+}
+
+/// `protocol.dataReceived(data)` of a `LineReceiver`.
 pub fn data_received(
     connection: &Bound<'_, TwistedConnection>,
     protocol: &Bound<'_, PyAny>,
-    data: &Bound<'_, PyBytes>,
+    data: &[u8],
 ) -> PyResult<()> {
-    let py = data.py();
-    let seen = connection.get().seen.get();
-    if seen.class == protocol.get_type_ptr() as usize && !seen.lines {
-        return call::call_method1(protocol, intern!(py, "dataReceived"), data).map(drop);
-    }
-    perhaps_lines(connection, protocol, data)
-}
-
-#[inline(never)]
-fn perhaps_lines(
-    connection: &Bound<'_, TwistedConnection>,
-    protocol: &Bound<'_, PyAny>,
-    data: &Bound<'_, PyBytes>,
-) -> PyResult<()> {
-    let py = data.py();
-    let class = protocol.get_type_ptr() as usize;
-    if connection.get().seen.get().class != class {
-        let lines = protocol.is_instance(&names::TWISTED_LINE_RECEIVER.get(py)?)?;
-        connection.get().seen.set(Seen { class, lines });
-        if !lines {
-            return data_received(connection, protocol, data);
-        }
-    }
+    let py = protocol.py();
     let received = protocol.getattr(intern!(py, "dataReceived"))?;
     let stock = names::TWISTED_LINE_DATA_RECEIVED.get(py)?;
     if method::is_bound(&received, &stock, protocol) {
-        return LineReceiver(protocol).data_received(data, &stock);
+        let receiver = LineReceiver {
+            protocol,
+            connection,
+        };
+        return receiver.data_received(data, &stock);
     }
-    call::call1(&received, data).map(drop)
+    call::call1(&received, &PyBytes::new(py, data)).map(drop)
 }
 
-/// A `twisted.protocols.basic.LineReceiver`.
-struct LineReceiver<'a, 'py>(&'a Bound<'py, PyAny>);
+/// A `twisted.protocols.basic.LineReceiver`, and the connection that it is read from.
+struct LineReceiver<'a, 'py> {
+    protocol: &'a Bound<'py, PyAny>,
+    connection: &'a Bound<'py, TwistedConnection>,
+}
 
 /// What came of looking for a line.
 enum Step {
@@ -77,149 +86,185 @@ enum Step {
     Beyond,
 }
 
-/// The buffer while nothing can look at the attribute.
-struct Buffer<'py> {
-    value: Bound<'py, PyAny>,
-    /// Whether the attribute is the same.
-    set: bool,
-    /// Whether the attribute is b"".
-    was_empty: bool,
+/// What is not yet told, while nothing can look at the attribute.
+enum Untold<'a, 'py> {
+    /// As it was received: nothing was left before it.
+    Received(&'a [u8]),
+    /// The attribute's value, or what it is to be.
+    Buffer(Bound<'py, PyAny>),
+}
+
+impl<'py> Untold<'_, 'py> {
+    fn into_object(self, py: Python<'py>) -> Bound<'py, PyAny> {
+        match self {
+            Untold::Received(data) => PyBytes::new(py, data).into_any(),
+            Untold::Buffer(value) => value,
+        }
+    }
 }
 
 impl<'py> LineReceiver<'_, 'py> {
     fn py(&self) -> Python<'py> {
-        self.0.py()
+        self.protocol.py()
     }
 
     fn is_true(&self, name: &Bound<'py, PyString>) -> PyResult<bool> {
-        self.0.getattr(name)?.is_truthy()
+        self.protocol.getattr(name)?.is_truthy()
+    }
+
+    fn buffer(&self) -> PyResult<Bound<'py, PyAny>> {
+        self.protocol.getattr(intern!(self.py(), "_buffer"))
     }
 
     fn set_buffer(&self, value: &Bound<'py, PyAny>) -> PyResult<()> {
-        self.0.setattr(intern!(self.py(), "_buffer"), value)
+        let name = intern!(self.py(), "_buffer");
+        self.protocol.setattr(name, value)
     }
 
     fn set_busy(&self, busy: bool) -> PyResult<()> {
         let name = intern!(self.py(), "_busyReceiving");
-        self.0.setattr(name, PyBool::new(self.py(), busy))
+        self.protocol.setattr(name, PyBool::new(self.py(), busy))
     }
 
     /// What was left, with `data` behind it.
-    fn joined(&self, data: &Bound<'py, PyBytes>) -> PyResult<Buffer<'py>> {
-        let left = self.0.getattr(intern!(self.py(), "_buffer"))?;
-        let was_empty =
-            matches!(left.cast_exact::<PyBytes>(), Ok(left) if left.as_bytes().is_empty());
-        Ok(Buffer {
-            value: match was_empty {
-                true => data.clone().into_any(),
-                false => left.add(data)?,
-            },
-            set: false,
-            was_empty,
-        })
+    fn joined<'d>(&self, data: &'d [u8]) -> PyResult<Untold<'d, 'py>> {
+        let left = self.buffer()?;
+        match left.cast_exact::<PyBytes>() {
+            Ok(left) if left.as_bytes().is_empty() => Ok(Untold::Received(data)),
+            _ => Ok(Untold::Buffer(left.add(PyBytes::new(self.py(), data))?)),
+        }
     }
 
-    fn data_received(&self, data: &Bound<'py, PyBytes>, stock: &Bound<'py, PyAny>) -> PyResult<()> {
-        if self.is_true(intern!(self.py(), "_busyReceiving"))? {
-            return self.set_buffer(&self.joined(data)?.value);
+    fn data_received(&self, data: &[u8], stock: &Bound<'py, PyAny>) -> PyResult<()> {
+        let py = self.py();
+        if self.is_true(intern!(py, "_busyReceiving"))? {
+            return self.set_buffer(&self.joined(data)?.into_object(py));
         }
         let result = self
             .set_busy(true)
             .and_then(|()| self.joined(data))
-            .and_then(|buffer| self.receive(buffer));
+            .and_then(|untold| self.receive(untold));
         self.set_busy(false)?;
         if result? {
-            let nothing = PyBytes::new(self.py(), b"");
-            call::call2(stock, self.0, &nothing)?;
+            call::call2(stock, self.protocol, &PyBytes::new(py, b""))?;
         }
         Ok(())
     }
 
     /// Takes lines out of the buffer. True when Twisted's own method has to go on.
-    fn receive(&self, mut buffer: Buffer<'py>) -> PyResult<bool> {
+    fn receive(&self, first: Untold<'_, 'py>) -> PyResult<bool> {
+        let py = self.py();
+        let mut untold = Some(first);
         loop {
-            let step = self.step(&mut buffer);
-            if !buffer.set {
-                self.set_buffer(&buffer.value)?;
+            let step = self.step(&mut untold);
+            if let Some(untold) = untold.take() {
+                self.set_buffer(&untold.into_object(py))?;
             }
             match step? {
-                Step::Again => {
-                    buffer = Buffer {
-                        value: self.0.getattr(intern!(self.py(), "_buffer"))?,
-                        set: true,
-                        was_empty: false,
-                    }
-                }
+                Step::Again => {}
                 Step::Stop => return Ok(false),
                 Step::Beyond => return Ok(true),
             }
+            let buffer = self.buffer()?;
+            if !buffer.is_truthy()? {
+                return Ok(false);
+            }
+            untold = Some(Untold::Buffer(buffer));
         }
     }
 
-    fn step(&self, buffer: &mut Buffer<'py>) -> PyResult<Step> {
+    /// Tells one line, or what else there is to tell; the attribute is then set, and nothing left of `untold`.
+    fn step(&self, untold: &mut Option<Untold<'_, 'py>>) -> PyResult<Step> {
         let py = self.py();
-        if !buffer.value.is_truthy()? || self.is_true(intern!(py, "paused"))? {
+        if self.is_true(intern!(py, "paused"))? {
             return Ok(Step::Stop);
         }
         if !self.is_true(intern!(py, "line_mode"))? {
-            self.empty(buffer)?;
-            let why = self.call(intern!(py, "rawDataReceived"), &buffer.value)?;
-            return Ok(stop_if(why.is_truthy()?));
+            return match self.take_all(untold)? {
+                Some(data) => {
+                    let why = self.call(intern!(py, "rawDataReceived"), &data)?;
+                    Ok(stop_if(why.is_truthy()?))
+                }
+                None => Ok(Step::Stop),
+            };
         }
-        let delimiter = self.0.getattr(intern!(py, "delimiter"))?;
-        let limit = self.0.getattr(intern!(py, "MAX_LENGTH"))?;
-        let (Ok(all), Ok(delimiter), Ok(limit)) = (
-            buffer.value.cast_exact::<PyBytes>().cloned(),
-            delimiter.cast_exact::<PyBytes>(),
-            limit.extract::<usize>(),
-        ) else {
+        let delimiter = self.protocol.getattr(intern!(py, "delimiter"))?;
+        let limit = self.protocol.getattr(intern!(py, "MAX_LENGTH"))?;
+        let (Ok(delimiter), Ok(limit)) = (delimiter.cast_exact::<PyBytes>(), limit.extract())
+        else {
             return Ok(Step::Beyond);
         };
-        let (bytes, delimiter) = (all.as_bytes(), delimiter.as_bytes());
-        let Some(length) = find(bytes, delimiter) else {
-            if bytes.len() < limit.saturating_add(delimiter.len()) {
-                return Ok(Step::Stop);
+        let limit: usize = limit;
+        let delimiter = delimiter.as_bytes();
+        let (line, rest) = {
+            let bytes = match &untold {
+                Some(Untold::Received(data)) => data,
+                Some(Untold::Buffer(value)) => match value.cast_exact::<PyBytes>() {
+                    Ok(bytes) => bytes.as_bytes(),
+                    Err(_) => return Ok(Step::Beyond),
+                },
+                None => return Ok(Step::Stop),
+            };
+            match find(bytes, delimiter) {
+                Some(length) if length <= limit => {
+                    let rest = &bytes[length + delimiter.len()..];
+                    (PyBytes::new(py, &bytes[..length]), PyBytes::new(py, rest))
+                }
+                None if bytes.len() < limit.saturating_add(delimiter.len()) => {
+                    return Ok(Step::Stop);
+                }
+                _ => {
+                    if let Some(all) = self.take_all(untold)? {
+                        self.call(intern!(py, "lineLengthExceeded"), &all)?;
+                    }
+                    return Ok(Step::Stop);
+                }
             }
-            return self.too_long(buffer, &all);
         };
-        if length > limit {
-            return self.too_long(buffer, &all);
-        }
-        let line = PyBytes::new(py, &bytes[..length]);
-        let rest = &bytes[length + delimiter.len()..];
-        if rest.is_empty() {
-            self.empty(buffer)?;
-        } else {
-            buffer.set = true;
-            self.set_buffer(&PyBytes::new(py, rest))?;
+        // The attribute is b"" as long as nothing else than what was received is untold.
+        let is_set = rest.as_bytes().is_empty() && matches!(untold, Some(Untold::Received(_)));
+        *untold = None;
+        if !is_set {
+            self.set_buffer(&rest)?;
         }
         let why = self.call(intern!(py, "lineReceived"), &line)?;
         if why.is_truthy()? {
             return Ok(Step::Stop);
         }
-        let transport = self.0.getattr(intern!(py, "transport"))?;
-        Ok(stop_if(
-            transport.is_truthy()?
-                && transport
-                    .getattr(intern!(py, "disconnecting"))?
-                    .is_truthy()?,
-        ))
+        Ok(stop_if(self.is_ending()?))
     }
 
-    /// Nothing is left.
-    fn empty(&self, buffer: &mut Buffer<'py>) -> PyResult<()> {
-        let is_empty = buffer.was_empty && !buffer.set;
-        buffer.set = true;
-        if is_empty {
-            return Ok(());
+    /// All that is untold, of which nothing is left then.
+    fn take_all(
+        &self,
+        untold: &mut Option<Untold<'_, 'py>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = self.py();
+        let Some(untold) = untold.take() else {
+            return Ok(None);
+        };
+        if let Untold::Buffer(_) = untold {
+            self.set_buffer(&PyBytes::new(py, b""))?;
         }
-        self.set_buffer(&PyBytes::new(self.py(), b""))
+        Ok(Some(untold.into_object(py)))
     }
 
-    fn too_long(&self, buffer: &mut Buffer<'py>, all: &Bound<'py, PyBytes>) -> PyResult<Step> {
-        self.empty(buffer)?;
-        self.call(intern!(self.py(), "lineLengthExceeded"), all)?;
-        Ok(Step::Stop)
+    /// `self.transport and self.transport.disconnecting`.
+    fn is_ending(&self) -> PyResult<bool> {
+        let py = self.py();
+        let transport = self.protocol.getattr(intern!(py, "transport"))?;
+        if transport.is(self.connection)
+            && self
+                .connection
+                .get_type()
+                .is(&names::TWISTED_SERVER.get(py)?)
+        {
+            return Ok(self.connection.get().disconnecting.get());
+        }
+        Ok(transport.is_truthy()?
+            && transport
+                .getattr(intern!(py, "disconnecting"))?
+                .is_truthy()?)
     }
 
     fn call(
@@ -227,7 +272,7 @@ impl<'py> LineReceiver<'_, 'py> {
         method: &Bound<'py, PyString>,
         argument: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        call::call_method1(self.0, method, argument)
+        call::call_method1(self.protocol, method, argument)
     }
 }
 

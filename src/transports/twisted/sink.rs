@@ -8,7 +8,6 @@ use pyo3::types::PyString;
 
 use super::connection::TwistedConnection;
 use super::lines;
-use super::{log_context, passing};
 use super::tls::TwistedTls;
 use super::{log_context, passing};
 use crate::io::read::{self, Received};
@@ -45,11 +44,12 @@ fn tell(
     }
 }
 
-/// Has records read by the protocol that is TLS, straight from where they were received.
-fn read_records(
+/// Has bytes taken straight from where they were received.
+#[inline]
+fn read_in_place(
     stream: &Stream<'_, '_>,
     connection: &Bound<'_, TwistedConnection>,
-    tls: &Bound<'_, TwistedTls>,
+    tell: impl FnOnce(&[u8]) -> PyResult<()>,
 ) -> PyResult<Taken> {
     let py = connection.py();
     let core = stream.core.get();
@@ -61,7 +61,7 @@ fn read_records(
             let beside = passing::received(stream, connection);
             told(connection, || {
                 passing::tell(connection, beside)?;
-                TwistedTls::receive(tls, data)
+                tell(data)
             })
         }
         Received::Eof => Ok(Taken::Eof),
@@ -104,8 +104,17 @@ impl Sink for TwistedSink {
     fn read(&self, stream: &Stream<'_, '_>) -> PyResult<Taken> {
         let connection = face(stream)?;
         let py = connection.py();
-        if let Some(tls) = TwistedConnection::reader(connection)? {
-            return read_records(stream, connection, &tls);
+        let protocol = match Fields::of_ours(connection)?.look_up(intern!(py, "protocol")) {
+            Ok(protocol) => protocol,
+            Err(error) => return told(connection, || Err(error)),
+        };
+        if let Some(tls) = TwistedConnection::reader(connection, &protocol)? {
+            return read_in_place(stream, connection, |data| TwistedTls::receive(tls, data));
+        }
+        if !connection.get().passes.get() && lines::is_receiver(connection, &protocol)? {
+            return read_in_place(stream, connection, |data| {
+                lines::data_received(connection, &protocol, data)
+            });
         }
         let data = match connection.get().lately.receive(stream) {
             Ok(data) => data,
@@ -116,8 +125,12 @@ impl Sink for TwistedSink {
         let beside = passing::received(stream, connection);
         told(connection, || {
             passing::tell(connection, beside)?;
-            let protocol = Fields::of_ours(connection)?.look_up(intern!(py, "protocol"))?;
-            lines::data_received(connection, &protocol, &data)
+            let protocol = match connection.get().passes.get() {
+                // What came beside the bytes may have brought another one.
+                true => &Fields::of_ours(connection)?.look_up(intern!(py, "protocol"))?,
+                false => &protocol,
+            };
+            call::call_method1(protocol, intern!(py, "dataReceived"), data.as_any()).map(drop)
         })
     }
 
