@@ -512,6 +512,43 @@ def test_a_port_that_has_ended_is_collected(reactor, listen):
     assert gone() is None
 
 
+def test_one_that_does_not_read_outlives_a_loop(program):
+    """It is not in getReaders(), so that nobody ends it."""
+    assert program(
+        "interloop",
+        """
+        import asyncio, socket
+        import interloop
+        from twisted.internet import protocol, reactor
+        interloop.install()
+
+        class Waiting(protocol.DatagramProtocol):
+            got = []
+            def datagramReceived(self, data, sender):
+                self.got.append(data)
+                self.transport.stopReading()
+
+        port = reactor.listenUDP(0, Waiting(), "127.0.0.1")
+        end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        end.connect(("127.0.0.1", port.getHost().port))
+
+        async def main(count):
+            port.startReading()
+            while len(Waiting.got) < count:
+                await asyncio.sleep(0)
+
+        for count in (1, 3, 5):
+            end.send(b"%d" % count)
+            end.send(b"%d more" % count)
+        for count in range(1, 7):
+            asyncio.run(main(count))
+        print(Waiting.got, port.connected)
+        end.close()
+        port.connectionLost(None)
+        """,
+    ) == ["[b'1', b'1 more', b'3', b'3 more', b'5', b'5 more'] 1"]
+
+
 def test_it_goes_over_to_another_loop(program):
     """One that receives, and one that was told to wait with what it had received."""
     assert program(
@@ -557,5 +594,6 @@ def test_it_goes_over_to_another_loop(program):
 
         asyncio.run(main())
         print(reactor.getReaders(), echo.connected)
+        waiting.connectionLost(None)
         """,
     ) == ["b'over there'", "[b'0', b'1', b'2']", "[] 0"]

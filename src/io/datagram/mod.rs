@@ -52,6 +52,9 @@ pub trait Sink: Sync {
     /// The datagrams waiting crossed a water mark.
     fn pressure(&self, port: &Port<'_, '_>, pressure: Pressure) -> PyResult<()>;
 
+    /// The loop is closed, and a port that outlives it has left, with what was received and not handed over.
+    fn left(&self, _object: &Bound<'_, PyAny>, _inbox: VecDeque<Datagram>) {}
+
     /// The port has left the loop; its socket is closed when this returns, unless the face does that. Called once.
     fn lost(&self, port: &Port<'_, '_>, reason: Option<PyErr>) -> PyResult<()>;
 }
@@ -101,6 +104,9 @@ pub struct Options {
     pub outlives: bool,
 }
 
+/// One that came, and who sent it.
+pub type Datagram = (Py<PyBytes>, Py<PyAny>);
+
 /// A datagram that waits.
 struct Waiting {
     data: Chunk,
@@ -138,7 +144,7 @@ pub struct Datagrams {
     /// Bytes that wait, and their overhead.
     size: usize,
     /// What was received by one call and not handed over yet.
-    inbox: VecDeque<(Py<PyBytes>, Py<PyAny>)>,
+    inbox: VecDeque<Datagram>,
     senders: Senders,
     reason: Option<Py<PyBaseException>>,
     /// The host wants datagrams.
@@ -189,6 +195,13 @@ impl Datagrams {
             writable: false,
             queued: false,
         }
+    }
+
+    /// Hands over first what was received in another loop.
+    #[must_use]
+    pub fn with_inbox(mut self, inbox: VecDeque<Datagram>) -> Self {
+        self.inbox = inbox;
+        self
     }
 
     pub fn phase(&self) -> Phase {
@@ -257,6 +270,12 @@ impl Driver for Datagrams {
     }
 
     fn abandon(&self, py: Python<'_>) -> Option<PyResult<()>> {
+        if self.outlives {
+            let copy = |(data, sender): &Datagram| (data.clone_ref(py), sender.clone_ref(py));
+            let inbox = self.inbox.iter().map(copy).collect();
+            self.face.sink.left(self.face.object.bind(py), inbox);
+            return None;
+        }
         let owner = self.owner.bind(py);
         Some(owner.call_method0(pyo3::intern!(py, "close")).map(drop))
     }

@@ -1,5 +1,7 @@
 //! `TwistedDatagrams`: what runs per datagram in a Twisted UDP port.
 
+use std::collections::VecDeque;
+
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -7,7 +9,7 @@ use pyo3::types::{PyAny, PyBytes, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::log_context;
-use crate::io::datagram::{self, Datagrams, Face, Options, Port, Sink};
+use crate::io::datagram::{self, Datagram, Datagrams, Face, Options, Port, Sink};
 use crate::io::sink::Failed;
 use crate::poll::Key;
 use crate::proto::marks::{Pressure, WaterMarks};
@@ -29,6 +31,8 @@ struct Inner {
     core: Option<Py<LoopCore>>,
     /// In which the protocol is called: the one in which the port began to listen.
     context: Option<Py<PyAny>>,
+    /// What had been received when its loop was closed.
+    inbox: VecDeque<Datagram>,
 }
 
 /// The native half of a Twisted UDP port. All methods belong to the reactor's thread.
@@ -99,6 +103,7 @@ impl TwistedDatagrams {
             inner: StateCell::new(Inner {
                 core: None,
                 context: None,
+                inbox: VecDeque::new(),
             }),
             log: StateCell::new(None),
             key: Flag::new(Key::NONE),
@@ -144,7 +149,10 @@ impl TwistedDatagrams {
                     sink: &DatagramSink,
                 };
                 let owner = socket.clone().unbind();
-                Datagrams::new(fd, owner, Kind::of(&local), false, face, OPTIONS)
+                let inbox = port
+                    .inner
+                    .with(py, |inner, _| std::mem::take(&mut inner.inbox));
+                Datagrams::new(fd, owner, Kind::of(&local), false, face, OPTIONS).with_inbox(inbox)
             }
         };
         port.set_place(py, None, Key::NONE);
@@ -223,16 +231,21 @@ impl TwistedDatagrams {
         self.inner
             .try_with(|inner| {
                 visit.call(inner.core.as_ref())?;
-                visit.call(inner.context.as_ref())
+                visit.call(inner.context.as_ref())?;
+                inner
+                    .inbox
+                    .iter()
+                    .try_for_each(|(_, sender)| visit.call(sender))
             })
             .unwrap_or(Ok(()))?;
         log_context::visit(&self.log, &visit)
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let taken = self
-            .inner
-            .with(py, |inner, _| (inner.core.take(), inner.context.take()));
+        let taken = self.inner.with(py, |inner, _| {
+            let inbox = std::mem::take(&mut inner.inbox);
+            (inner.core.take(), inner.context.take(), inbox)
+        });
         let log = self.log.with(py, |log, _| log.take());
         drop((taken, log));
     }
@@ -300,6 +313,18 @@ impl Sink for DatagramSink {
     fn pressure(&self, _port: &Port<'_, '_>, _pressure: Pressure) -> PyResult<()> {
         // Nothing waits.
         Ok(())
+    }
+
+    fn left(&self, object: &Bound<'_, PyAny>, inbox: VecDeque<Datagram>) {
+        let py = object.py();
+        if let Ok(port) = object.cast::<TwistedDatagrams>() {
+            port.get().set_place(py, None, Key::NONE);
+            let old = port
+                .get()
+                .inner
+                .with(py, |inner, _| std::mem::replace(&mut inner.inbox, inbox));
+            drop(old);
+        }
     }
 
     fn lost(&self, port: &Port<'_, '_>, reason: Option<PyErr>) -> PyResult<()> {
