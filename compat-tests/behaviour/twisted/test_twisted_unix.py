@@ -9,6 +9,7 @@ import stat
 
 import pytest
 from tw_connections import Told, until
+from tw_tls import identity
 from tw_unix import Meeting, Telling, connected
 from twisted.internet import unix
 from twisted.internet.address import UNIXAddress
@@ -19,6 +20,8 @@ from twisted.internet.error import (
     ConnectionRefusedError,
 )
 from twisted.internet.interfaces import IUNIXTransport
+from twisted.internet.ssl import CertificateOptions
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
 VAR = contextvars.ContextVar("VAR", default="unset")
@@ -293,6 +296,26 @@ def a_failure():
     from twisted.python.failure import Failure
 
     return Failure(ConnectionLost())
+
+
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+def test_tls(kind, reactor, seam, path):
+    """As over TCP, in front of the factories on both sides."""
+    seam(kind, reactor)
+    served, asked = Telling(), Telling()
+    port = reactor.listenUNIX(path, TLSMemoryBIOFactory(identity().options(), False, served))
+    reactor.connectUNIX(path, TLSMemoryBIOFactory(CertificateOptions(), True, asked))
+    until(reactor, lambda: connected(served)() and connected(asked)())
+    one, other = asked.built[0], served.built[0]
+    other.on_data = other.transport.write
+    sent = bytes(range(256)) * 2_000
+    one.transport.write(sent)
+    until(reactor, lambda: len(one.data) == len(sent))
+    assert one.data == sent
+    one.transport.loseConnection()
+    until(reactor, lambda: one.reason and other.reason)
+    port.stopListening()
+    reactor.iterate(0)
 
 
 def test_each_connection_has_a_context_of_its_own(ours, path):
