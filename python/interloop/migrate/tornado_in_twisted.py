@@ -125,6 +125,9 @@ class _Connection(tornado.httputil.HTTPConnection):
 
     def __init__(self, request: Any) -> None:
         self.context = _Context(request)
+        here = request.getHost()
+        host = getattr(here, "host", None)
+        self.server: tuple[str, int | None] | None = (host, here.port) if host else None
         self.no_keep_alive = False
         self.lost = False
         self.over = False  # lost, or answered
