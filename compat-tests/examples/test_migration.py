@@ -191,6 +191,11 @@ def test_the_stages_give_the_same_answers(tmp_path):
 def test_in_a_browser(name, tmp_path):
     """The page opens its websocket, asks for the notes and says on the board what it has seen."""
 
+    async def three_notes(client):
+        async with client.stream("GET", "/api/feed", timeout=None) as stream:
+            lines = stream.aiter_lines()
+            return [await anext(lines) for _ in range(3)]
+
     async def look(url):
         async with httpx.AsyncClient(base_url=url) as client:
             await client.post("/api/notes", content=b"one\ntwo\n")
@@ -206,13 +211,17 @@ def test_in_a_browser(name, tmp_path):
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+            seen = asyncio.ensure_future(three_notes(client))
+            ended = asyncio.ensure_future(browser.wait())
             try:
-                async with client.stream("GET", "/api/feed", timeout=None) as stream:
-                    lines = stream.aiter_lines()
-                    return [await anext(lines) for _ in range(3)]
+                await asyncio.wait((seen, ended), return_when=asyncio.FIRST_COMPLETED)
+                assert not ended.done(), f"the browser ended by itself, with code {ended.result()}"
+                return await seen
             finally:
-                browser.kill()
-                await browser.wait()
+                seen.cancel()
+                if not ended.done():
+                    browser.kill()
+                await ended
 
     with stage(name, tmp_path) as url:
         assert asyncio.run(look(url)) == ["one", "two", "a browser has seen 2 notes"]

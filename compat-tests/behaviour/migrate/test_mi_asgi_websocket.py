@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 import websockets
-from mi_support import asgi_serving
+from mi_support import asgi_serving, mounted
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 ACCEPT = {"type": "websocket.accept"}
@@ -344,3 +344,30 @@ def test_send_waits_for_a_client_that_does_not_read(using):
         await wire.close()
 
     using(application, test)
+
+
+def test_shutdown_cancels(on_loop):
+    """An open websocket of a mount that shuts down: the task is cancelled, the client told that the service restarts."""
+    cancelled = []
+
+    async def application(scope, receive, send):
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        await accepted(receive, send)
+        await send({"type": "websocket.send", "text": "here"})
+        try:
+            await receive()
+        except asyncio.CancelledError:
+            cancelled.append(1)
+            raise
+
+    async def main():
+        async with mounted(application) as site, connect(site) as ws:
+            assert await ws.recv() == "here"
+            await site.mount.shutdown()
+            with pytest.raises(ConnectionClosed) as closed:
+                await ws.recv()
+        return closed.value.rcvd.code
+
+    assert on_loop(main) == 1012
+    assert cancelled == [1]
