@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 import sys
+import weakref
 
 import pytest
 from aio_support import (
@@ -367,4 +368,39 @@ def test_forgotten_writer(run):
 
     if sys.version_info < (3, 12):
         pytest.skip("3.11's streams say nothing")
+    run(main)
+
+
+def test_an_error_that_nobody_asks_for(run):
+    """A handler that ends with the connection's error: the cycle of both is collected without a complaint."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        complaints = []
+        loop.set_exception_handler(lambda loop, context: complaints.append(context))
+        ended = loop.create_future()
+        protocols = []
+
+        async def handler(reader, writer):
+            protocols.append(weakref.ref(writer.transport.get_protocol()))
+            try:
+                await reader.readuntil(b"no end")
+            except ConnectionResetError:
+                pass
+            writer.close()
+            ended.set_result(None)
+
+        server = await asyncio.start_server(handler, "127.0.0.1", 0)
+        peer = socket.create_connection(server.sockets[0].getsockname())
+        peer.send(b"half")
+        await polls()
+        reset(peer)
+        await ended
+        await polls(2)
+        gc.collect()
+        assert protocols[0]() is None
+        assert complaints == []
+        server.close()
+        await server.wait_closed()
+
     run(main)

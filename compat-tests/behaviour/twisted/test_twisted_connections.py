@@ -332,6 +332,29 @@ def test_it_moves_with_the_reactor(ours):
         assert end.recv(100) == b"written before"
 
 
+def test_a_closing_loop_ends_what_is_paused(ours):
+    """Also a connection that neither reads nor writes, which `disconnectAll` does not know."""
+    import interloop
+
+    made = []
+    ours._life.follow()
+
+    async def main():
+        import asyncio
+
+        factory = protocol.Factory.forProtocol(lambda: made.append(Told()) or made[-1])
+        port = ours.listenTCP(0, factory, interface="127.0.0.1")
+        with socket.create_connection(("127.0.0.1", port.getHost().port)):
+            while not made or made[0].transport is None:
+                await asyncio.sleep(0)
+            made[0].transport.pauseProducing()
+            assert made[0].transport not in ours.getReaders()
+            await asyncio.sleep(0)
+
+    interloop.run(main())
+    assert made[0].reason.check(ConnectionLost)
+
+
 def test_a_call_without_delay_comes_before_the_first_data(reactor):
     """As on all of Twisted's own reactors, which make due calls and poll in turn: ClientCreator counts on it."""
     seen = []

@@ -160,6 +160,9 @@ def again(protocol: asyncio.StreamReaderProtocol) -> asyncio.StreamReaderProtoco
     # A new one has it if it is a server's, and nobody else holds the reader.
     state["_strong_reader"] = reader
     state["_stream_reader_wr"] = weakref.ref(reader)
+    # The collector ends what is older first, and the protocol's end must come before that of a Future whose exception
+    # nobody asks for: then it does.
+    state["_closed"] = state["_loop"].create_future()
     return new
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet import main
 from twisted.internet.posixbase import _NO_FILEDESC, PosixReactorBase
 from twisted.python import log
+from twisted.python.failure import Failure
 
 from interloop._core import TwistedConnection
 from interloop.twisted import datagrams, ports, unix
@@ -124,6 +126,13 @@ class Descriptors(PosixReactorBase):
             port.stopReading()
             removed[port] = None
         return [*removed, *self._continuousPolling.removeAll()]
+
+    def _disconnect_rest(self) -> None:
+        """End every connection that is left, as `disconnectAll` ends those that `removeAll` answers."""
+        for connection in tuple(self._connections):
+            connection._leave()
+            self._connections.discard(connection)
+            callWithLogger(connection, connection.connectionLost, Failure(main.CONNECTION_LOST))  # type: ignore[no-untyped-call]
 
     def getReaders(self) -> list[Selectable]:
         """The readers, the reactor's own included."""

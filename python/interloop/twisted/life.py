@@ -169,6 +169,8 @@ class Life:
             if reactor._started:
                 reactor.crash()
         reactor.disconnectAll()
+        # Those that neither read nor write, which no reactor takes for registered, would end unheard.
+        reactor._disconnect_rest()
         if reactor.getDelayedCalls() or reactor.getReaders():
             self._go_to(self.home())
         else:
