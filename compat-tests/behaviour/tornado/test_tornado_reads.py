@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import re
 import socket
 import struct
@@ -273,6 +274,21 @@ def test_too_much_closes(run, caplog, inline):
     run(main)
     assert "Reached maximum read buffer size" in caplog.text
     assert ("error on read" in caplog.text) is not inline
+
+
+@pytest.mark.parametrize("limit", [200_000.5, 1e30, math.inf])
+def test_limits_are_numbers_to_compare_with(run, limit):
+    """Distributed's is half of the machine's memory, a float."""
+
+    async def main():
+        with connected(max_buffer_size=limit, max_write_buffer_size=limit) as (stream, peer):
+            read = stream.read_until(b"\n")
+            peer.sendall(b"a line\n")
+            assert await read == b"a line\n"
+            await stream.write(b"an answer\n")
+            assert peer.recv(100) == b"an answer\n"
+
+    run(main)
 
 
 def test_an_idle_stream_notices_the_end(run):

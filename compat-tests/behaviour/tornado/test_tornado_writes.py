@@ -74,9 +74,10 @@ def test_mutable_data_may_change_once_it_has_left(run):
     run(main)
 
 
-def test_the_write_buffer_has_a_limit(run):
+@pytest.mark.parametrize("kind", [int, float])
+def test_the_write_buffer_has_a_limit(run, kind):
     async def main():
-        with connected(max_write_buffer_size=len(LARGE)) as (stream, _):
+        with connected(max_write_buffer_size=kind(len(LARGE))) as (stream, _):
             written = stream.write(LARGE)
             assert not written.done()
             with pytest.raises(iostream.StreamBufferFullError):
