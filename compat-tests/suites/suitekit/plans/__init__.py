@@ -26,6 +26,7 @@ NAMES = (
     "autobahn-asyncio",
     "scrapy",
     "crawl",
+    "cluster",
 )
 
 
