@@ -11,6 +11,7 @@ pub mod fields;
 pub mod method;
 pub mod names;
 pub mod objects;
+pub mod sockets;
 pub mod ssl;
 pub mod stock;
 pub mod stop;

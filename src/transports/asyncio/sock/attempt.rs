@@ -13,7 +13,7 @@ use super::super::streams::{Draining, Reading};
 use super::connect::Connect;
 use crate::io::file::Portion;
 use crate::py::bytes::{self, Uninit, Unseen};
-use crate::py::{call, errors, names};
+use crate::py::{errors, names, sockets};
 use crate::runtime::LoopCore;
 use crate::runtime::core::SCRATCH;
 use crate::runtime::watch::Side;
@@ -97,7 +97,7 @@ impl<'a, 'py> Subject<'a, 'py> {
         let py = core.py();
         let plain = sock.get_type().is(&names::SOCKET.get(py)?);
         let fd = if plain {
-            let fd: Fd = call::call1(&names::SOCKET_FILENO.get(py)?, sock)?.extract()?;
+            let fd = sockets::fileno(sock)?;
             // A closed one says so itself.
             (fd >= 0).then_some(fd)
         } else {
