@@ -396,6 +396,34 @@ def test_a_protocol_that_somebody_keeps(run):
     run(main)
 
 
+def test_a_reader_that_somebody_keeps(run):
+    """A server's protocol without a callback: the program reads from the reader that it has made."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        readers = []
+
+        def factory():
+            readers.append(asyncio.StreamReader())
+            return asyncio.StreamReaderProtocol(readers[-1])
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        with socket.socket() as peer:
+            peer.setblocking(False)
+            await loop.sock_connect(peer, server.sockets[0].getsockname())
+            await loop.sock_sendall(peer, b"data")
+            while not readers:
+                await polls(1)
+            assert await readers[0].read(10) == b"data"
+        assert await readers[0].read() == b""
+        # Half-closed: nobody else has a way to its transport.
+        readers[0]._transport.close()
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
 def test_values_are_not_kept(run):
     """What a read has returned is the program's alone, and so is the StopIteration that brought it."""
 

@@ -152,12 +152,16 @@ _ALONE = _references(_made_by_a_server())
 
 def again(protocol: asyncio.StreamReaderProtocol) -> asyncio.StreamReaderProtocol:
     """What a server's protocol, of asyncio's own class and held by the caller alone, is replaced by."""
-    if not _may_change(protocol) or _references(protocol) != _ALONE:
+    if (
+        not _may_change(protocol)
+        # Without it somebody else holds the reader.
+        or vars(protocol).get("_strong_reader") is None
+        or _references(protocol) != _ALONE
+    ):
         return protocol
     new = _again(protocol, ReaderProtocol)
     state = vars(new)
     reader = _again(cast(Any, protocol)._stream_reader, Reader)
-    # A new one has it if it is a server's, and nobody else holds the reader.
     state["_strong_reader"] = reader
     state["_stream_reader_wr"] = weakref.ref(reader)
     # The collector ends what is older first, and the protocol's end must come before that of a Future whose exception
