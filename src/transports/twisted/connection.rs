@@ -77,7 +77,7 @@ pub struct TwistedConnection {
     built: bool,
 }
 
-/// Where a connection's stream is.
+/// Where a connection's stream is, or a port's socket.
 pub(super) struct Place<'py> {
     pub core: Bound<'py, LoopCore>,
     pub key: Key,

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::connection::Place;
 use super::log_context;
 use crate::io::datagram::{self, Datagram, Datagrams, Face, Options, Port, Sink};
 use crate::io::sink::Failed;
@@ -45,12 +46,6 @@ pub struct TwistedDatagrams {
     longest: Flag<usize>,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
-}
-
-/// Where a port is.
-struct Place<'py> {
-    core: Bound<'py, LoopCore>,
-    key: Key,
 }
 
 impl TwistedDatagrams {
