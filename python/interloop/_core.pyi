@@ -470,9 +470,9 @@ class TornadoStream:
     def _set_up(
         self,
         loop: LoopCore,
-        max_buffer_size: int,
-        read_chunk_size: int,
-        max_write_buffer_size: int | None,
+        max_buffer_size: float,
+        read_chunk_size: float,
+        max_write_buffer_size: float | None,
     ) -> None: ...
     def _connected(self) -> None: ...
     def _secure(self) -> bool: ...

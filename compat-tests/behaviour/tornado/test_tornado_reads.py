@@ -9,6 +9,7 @@ import math
 import re
 import socket
 import struct
+from decimal import Decimal
 
 import pytest
 from to_streams import connected
@@ -287,6 +288,70 @@ def test_limits_are_numbers_to_compare_with(run, limit):
             assert await read == b"a line\n"
             await stream.write(b"an answer\n")
             assert peer.recv(100) == b"an answer\n"
+
+    run(main)
+
+
+@pytest.mark.parametrize("limit", [999.5, 1e3, 10**3, Decimal("999.9")])
+def test_limits_may_be_set(run, caplog, limit):
+    """As `start_tls()` sets those of the stream that it makes."""
+
+    async def main():
+        with connected() as (stream, peer):
+            stream.max_buffer_size = limit
+            stream.max_write_buffer_size = limit
+            peer.sendall(b"x" * 998 + b"\n")
+            assert len(await stream.read_bytes(998)) == 998
+            stream.write(b"x" * 999)
+            with pytest.raises(iostream.StreamBufferFullError):
+                stream.write(b"x" * 1001)
+            assert await stream.read_bytes(1) == b"\n"
+            peer.sendall(b"x" * 1001)
+            with pytest.raises(iostream.StreamBufferFullError):
+                stream.read_until(b"\n")
+            assert stream.closed()
+
+    run(main)
+    assert "Reached maximum read buffer size" in caplog.text
+
+
+@pytest.mark.parametrize("limit", [1e9, 1e30, 10**400, math.inf, math.nan])
+def test_limits_that_are_none(run, limit):
+    async def main():
+        with connected(max_buffer_size=1000, max_write_buffer_size=10) as (stream, peer):
+            stream.max_buffer_size = stream.max_write_buffer_size = limit
+            peer.sendall(b"x" * 5000 + b"\n")
+            assert len(await stream.read_until(b"\n")) == 5001
+            await stream.write(b"x" * 100)
+            stream.max_write_buffer_size = None
+            assert stream.max_write_buffer_size is None
+            await stream.write(b"x" * 100)
+            assert len(peer.recv(1000)) == 200
+
+    run(main)
+
+
+@pytest.mark.parametrize("limit", [-1, -0.5, -math.inf, -(10**400)])
+def test_limits_below_nothing(run, limit):
+    async def main():
+        with connected() as (stream, peer):
+            stream.max_buffer_size = stream.max_write_buffer_size = limit
+            with pytest.raises(iostream.StreamBufferFullError):
+                stream.write(b"x")
+            peer.sendall(b"x")
+            with pytest.raises(iostream.StreamBufferFullError):
+                stream.read_bytes(1)
+
+    run(main)
+
+
+def test_whole_limits_are_read_back(run):
+    async def main():
+        with connected() as (stream, _):
+            for name in ("max_buffer_size", "max_write_buffer_size", "read_chunk_size"):
+                for limit in (4096, 4096.0, 1e9):
+                    setattr(stream, name, limit)
+                    assert getattr(stream, name) == limit
 
     run(main)
 

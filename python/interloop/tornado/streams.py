@@ -7,7 +7,6 @@ what the native half asks of this one.
 
 from __future__ import annotations
 
-import sys
 import types
 from typing import Any
 
@@ -34,11 +33,6 @@ def _own_loop(io_loop: Any) -> Loop | None:
     """The Rust loop that an IOLoop stands on, if it does."""
     loop = getattr(io_loop, "asyncio_loop", None)
     return loop if isinstance(loop, Loop) else None
-
-
-def _whole(limit: float) -> int:
-    """Tornado only compares its limits: Distributed's is half of the memory, a float, and infinity is one as well."""
-    return int(min(limit, sys.maxsize))
 
 
 class IOStream(TornadoStream, _Stock):  # type: ignore[misc, override]  # the native attributes are properties
@@ -92,11 +86,10 @@ class IOStream(TornadoStream, _Stock):  # type: ignore[misc, override]  # the na
         self.socket = socket
         socket.setblocking(False)
         self.io_loop = io_loop
-        limit = _whole(max_buffer_size or 104857600)
+        limit = max_buffer_size or 104857600
         # As in Tornado.
-        chunk = min(_whole(read_chunk_size or 65536), limit // 2)
-        writes = None if max_write_buffer_size is None else _whole(max_write_buffer_size)
-        self._set_up(loop, limit, chunk, writes)
+        chunk = min(read_chunk_size or 65536, limit // 2)
+        self._set_up(loop, limit, chunk, max_write_buffer_size)
 
     def connect(self, address: Any, server_hostname: str | None = None) -> Future[Any]:
         """Like `IOStream.connect`."""

@@ -6,6 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::limit::Limit;
 use super::reading;
 use super::stream::TornadoStream;
 use super::want::Want;
@@ -52,8 +53,8 @@ impl TornadoStream {
     }
 
     #[setter(max_buffer_size)]
-    fn set_max_buffer_size(&self, value: usize) {
-        self.max_buffer_size.set(value);
+    fn set_max_buffer_size(&self, value: Limit) {
+        self.max_buffer_size.set(value.0);
     }
 
     /// Bytes that one read takes.
@@ -63,8 +64,8 @@ impl TornadoStream {
     }
 
     #[setter(read_chunk_size)]
-    fn set_read_chunk_size(&self, value: usize) {
-        self.read_chunk_size.set(value);
+    fn set_read_chunk_size(&self, value: Limit) {
+        self.read_chunk_size.set(value.0);
     }
 
     /// Bytes that may wait to be sent; None for any number.
@@ -74,8 +75,9 @@ impl TornadoStream {
     }
 
     #[setter(max_write_buffer_size)]
-    pub(super) fn set_max_write_buffer_size(&self, value: Option<usize>) {
-        self.max_write_buffer_size.set(value.unwrap_or(usize::MAX));
+    pub(super) fn set_max_write_buffer_size(&self, value: Option<Limit>) {
+        let limit = value.map_or(usize::MAX, |value| value.0);
+        self.max_write_buffer_size.set(limit);
     }
 
     /// Whether a read is pending.

@@ -4,6 +4,7 @@ mod attributes;
 mod callbacks;
 mod calls;
 mod early;
+mod limit;
 mod python_path;
 mod reading;
 mod sink;

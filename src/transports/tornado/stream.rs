@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::early::Early;
+use super::limit::Limit;
 use super::python_path;
 use super::sink::TornadoSink;
 use super::want::Want;
@@ -363,14 +364,14 @@ impl TornadoStream {
         &self,
         py: Python<'_>,
         r#loop: Py<LoopCore>,
-        max_buffer_size: usize,
-        read_chunk_size: usize,
-        max_write_buffer_size: Option<usize>,
+        max_buffer_size: Limit,
+        read_chunk_size: Limit,
+        max_write_buffer_size: Option<Limit>,
     ) {
         let old = self.inner.with(py, |inner, _| inner.core.replace(r#loop));
         drop(old);
-        self.max_buffer_size.set(max_buffer_size);
-        self.read_chunk_size.set(read_chunk_size);
+        self.max_buffer_size.set(max_buffer_size.0);
+        self.read_chunk_size.set(read_chunk_size.0);
         self.set_max_write_buffer_size(max_write_buffer_size);
         self.native.set(true);
     }
