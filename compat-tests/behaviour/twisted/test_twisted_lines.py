@@ -1,15 +1,19 @@
-"""`LineReceiver` over TCP: what its `dataReceived` promises, whoever runs it."""
+"""`LineReceiver` over TCP and UNIX sockets: what its `dataReceived` promises, whoever runs it."""
 
 from __future__ import annotations
 
+import os
 import select
 import socket
+import sys
 
 import pytest
 from tw_connections import until
 from twisted.internet import protocol
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IFileDescriptorReceiver
 from twisted.protocols import basic
+from zope.interface import implementer
 
 
 class Lines(basic.LineReceiver):
@@ -39,24 +43,43 @@ class Lines(basic.LineReceiver):
         return super().lineLengthExceeded(line)
 
 
+def listen(reactor, way, factory):
+    """A port, and a blocking socket that is connected to it."""
+    if way == "unix":
+        port = reactor.listenUNIX("s", factory)
+        end = socket.socket(socket.AF_UNIX)
+        end.connect("s")
+        return port, end
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    return port, socket.create_connection(("127.0.0.1", port.getHost().port))
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def way(request, path):
+    return request.param
+
+
 @pytest.fixture
-def serve(reactor):
+def serve(reactor, way):
     """serve(cls): a connection to a server of that protocol: (the protocol, send); `send` answers what it was told by then."""
     ends = []
 
     def serve(cls):
         made = []
         factory = protocol.Factory.forProtocol(lambda: made.append(cls()) or made[-1])
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        end = socket.create_connection(("127.0.0.1", port.getHost().port))
+        port, end = listen(reactor, way, factory)
         ends.append(end)
         until(reactor, lambda: made and made[0].transport is not None)
         port.stopListening()
+        until(reactor, lambda: not port.connected)
         lines = made[0]
         lines.first_transport, lines.end = lines.transport, end
 
-        def send(data):
-            end.sendall(data)
+        def send(data, descriptors=()):
+            if descriptors:
+                socket.send_fds(end, [data], descriptors)
+            else:
+                end.sendall(data)
             assert select.select([lines.first_transport], [], [], 60)[0]
             # One turn to see that, and one to read it, on reactors that need two.
             reactor.iterate(0)
@@ -309,10 +332,55 @@ def test_it_answers(reactor, serve):
     assert got == b"echo\r\n" * 3
 
 
-def test_ours_is_native(ours):
-    """Twisted's method does not run, which its frame would show."""
-    import sys
+@implementer(IFileDescriptorReceiver)
+class Passed(Lines):
+    """Is given descriptors between its lines."""
 
+    def fileDescriptorReceived(self, descriptor):
+        os.close(descriptor)
+        self.got.append("descriptor")
+        self.on_descriptor()
+
+    def on_descriptor(self):
+        """What a test does with it."""
+
+
+@pytest.mark.parametrize("way", ["unix"], indirect=True)
+def test_descriptors_beside_lines(serve):
+    """Before the lines that they came with."""
+    _lines, send = serve(Passed)
+    assert send(b"one\r\n") == [("line", b"one")]
+    assert send(b"two\r\nthr", [0, 1])[1:] == ["descriptor", "descriptor", ("line", b"two")]
+    assert send(b"ee\r\n")[4:] == [("line", b"three")]
+
+
+@pytest.mark.parametrize("way", ["unix"], indirect=True)
+def test_a_descriptor_that_hands_over(serve):
+    """What came with it goes to the protocol that its receiver has put in its place."""
+    lines, send = serve(Passed)
+    others = type("Own", (Lines,), {"delimiter": b";"})()
+    others.got = lines.got
+
+    def hand_over():
+        lines.transport.protocol = others
+        others.makeConnection(lines.transport)
+
+    lines.on_descriptor = hand_over
+    assert send(b"a;b\r\n", [0]) == ["descriptor", ("line", b"a")]
+    assert send(b";")[2:] == [("line", b"b\r\n")]
+
+
+@pytest.mark.parametrize("way", ["unix"], indirect=True)
+def test_a_descriptor_that_pauses(serve):
+    lines, send = serve(Passed)
+    lines.on_descriptor = lines.pauseProducing
+    assert send(b"kept\r\n", [0]) == ["descriptor"]
+    lines.resumeProducing()
+    assert lines.got == ["descriptor", ("line", b"kept")]
+
+
+def test_ours_is_native(ours, way):
+    """Twisted's method does not run, which its frame would show."""
     names = []
 
     class Framed(Lines):
@@ -320,9 +388,10 @@ def test_ours_is_native(ours):
             frame = sys._getframe(1)
             names.append(frame.f_code.co_name)
 
-    factory = protocol.Factory.forProtocol(Framed)
-    port = ours.listenTCP(0, factory, interface="127.0.0.1")
-    with socket.create_connection(("127.0.0.1", port.getHost().port)) as end:
+    port, end = listen(ours, way, protocol.Factory.forProtocol(Framed))
+    with end:
         end.sendall(b"line\r\n")
         until(ours, lambda: names)
         assert "dataReceived" not in names
+    port.stopListening()
+    until(ours, lambda: not port.connected)

@@ -253,13 +253,13 @@ impl<'py> LineReceiver<'_, 'py> {
     fn is_ending(&self) -> PyResult<bool> {
         let py = self.py();
         let transport = self.protocol.getattr(intern!(py, "transport"))?;
-        if transport.is(self.connection)
-            && self
-                .connection
-                .get_type()
-                .is(&names::TWISTED_SERVER.get(py)?)
-        {
-            return Ok(self.connection.get().disconnecting.get());
+        let connection = self.connection.get();
+        let ours = match connection.passes.get() {
+            true => &names::TWISTED_UNIX_SERVER,
+            false => &names::TWISTED_SERVER,
+        };
+        if transport.is(self.connection) && self.connection.get_type().is(&ours.get(py)?) {
+            return Ok(connection.disconnecting.get());
         }
         Ok(transport.is_truthy()?
             && transport

@@ -34,16 +34,20 @@ impl LogContext {
 }
 
 /// In the log context for as long as it lives.
-pub struct Entered<'py>(Bound<'py, PyList>);
+pub struct Entered<'py> {
+    stack: Bound<'py, PyList>,
+    /// It was made for this time: the transport's `logPrefix()` has run, and that is a program's.
+    pub made: bool,
+}
 
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
-        let count = self.0.len();
+        let count = self.stack.len();
         if count > 0
-            && let Err(error) = self.0.del_item(count - 1)
+            && let Err(error) = self.stack.del_item(count - 1)
         {
-            error.write_unraisable(self.0.py(), Some(&self.0));
+            error.write_unraisable(self.stack.py(), Some(&self.stack));
         }
     }
 }
@@ -82,7 +86,7 @@ pub fn enter_kept<'py>(
         let stack = stack.into_bound(py);
         if stack.len() == 1 && stack.get_item(0)?.is(&base) {
             stack.append(dict)?;
-            return Ok(Entered(stack));
+            return Ok(Entered { stack, made: false });
         }
     }
     make(kept, transport, prefix)
@@ -111,7 +115,7 @@ fn make<'py>(
         drop(old);
     }
     stack.append(dict)?;
-    Ok(Entered(stack))
+    Ok(Entered { stack, made: true })
 }
 
 /// Gives a connection that a port has just made the context it will need, out of the one that the port is in: asking for it

@@ -4,7 +4,7 @@
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyString};
 
 use super::connection::TwistedConnection;
 use super::lines;
@@ -16,6 +16,7 @@ use crate::io::stream;
 use crate::proto::marks::Pressure;
 use crate::py::fields::Fields;
 use crate::py::{call, names};
+use crate::sys::ancillary::Message;
 
 /// The sink of every [`TwistedConnection`].
 pub struct TwistedSink;
@@ -44,11 +45,12 @@ fn tell(
     }
 }
 
-/// Has bytes taken straight from where they were received.
+/// Has bytes taken straight from where they were received, by what `tell` does for that protocol.
 #[inline]
 fn read_in_place(
     stream: &Stream<'_, '_>,
     connection: &Bound<'_, TwistedConnection>,
+    protocol: &Bound<'_, PyAny>,
     tell: impl FnOnce(&[u8]) -> PyResult<()>,
 ) -> PyResult<Taken> {
     let py = connection.py();
@@ -59,9 +61,11 @@ fn read_in_place(
             // SAFETY: `receive` says that it has written them.
             let data = unsafe { scratch[..count].assume_init_ref() };
             let beside = passing::received(stream, connection);
-            told(connection, || {
-                passing::tell(connection, beside)?;
-                tell(data)
+            told(connection, |made| {
+                match other_protocol(connection, protocol, beside, made)? {
+                    None => tell(data),
+                    Some(other) => hand_over(&other, &PyBytes::new(py, data)),
+                }
             })
         }
         Received::Eof => Ok(Taken::Eof),
@@ -72,17 +76,42 @@ fn read_in_place(
     taken
 }
 
-/// Runs what tells a protocol of bytes in the connection's contexts. What it raises loses the connection.
+/// Tells of what came beside the bytes. Answers the protocol that the connection has after that and after its `logPrefix()`,
+/// if one of these ran and it is another one.
+#[inline]
+fn other_protocol<'py>(
+    connection: &Bound<'py, TwistedConnection>,
+    protocol: &Bound<'py, PyAny>,
+    beside: Vec<Message>,
+    made: bool,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if beside.is_empty() && !made {
+        return Ok(None);
+    }
+    passing::tell(connection, beside)?;
+    let name = intern!(connection.py(), "protocol");
+    let now = Fields::of_ours(connection)?.look_up(name)?;
+    Ok((!now.is(protocol)).then_some(now))
+}
+
+#[inline]
+fn hand_over(protocol: &Bound<'_, PyAny>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
+    let name = intern!(protocol.py(), "dataReceived");
+    call::call_method1(protocol, name, data.as_any()).map(drop)
+}
+
+/// Runs what tells a protocol of bytes in the connection's contexts; it is told whether the log context was made for that. What
+/// it raises loses the connection.
 #[inline]
 fn told(
     connection: &Bound<'_, TwistedConnection>,
-    tell: impl FnOnce() -> PyResult<()>,
+    tell: impl FnOnce(bool) -> PyResult<()>,
 ) -> PyResult<Taken> {
     let py = connection.py();
     let context = connection.get().context(py);
     let entered = context.as_ref().and_then(call::enter);
     let logging = log_context::enter(connection)?;
-    let result = tell();
+    let result = tell(logging.made);
     drop(logging);
     if let Err(error) = result {
         names::TWISTED_DATA_FAILED
@@ -106,13 +135,15 @@ impl Sink for TwistedSink {
         let py = connection.py();
         let protocol = match Fields::of_ours(connection)?.look_up(intern!(py, "protocol")) {
             Ok(protocol) => protocol,
-            Err(error) => return told(connection, || Err(error)),
+            Err(error) => return told(connection, |_| Err(error)),
         };
         if let Some(tls) = TwistedConnection::reader(connection, &protocol)? {
-            return read_in_place(stream, connection, |data| TwistedTls::receive(tls, data));
+            return read_in_place(stream, connection, &protocol, |data| {
+                TwistedTls::receive(tls, data)
+            });
         }
-        if !connection.get().passes.get() && lines::is_receiver(connection, &protocol)? {
-            return read_in_place(stream, connection, |data| {
+        if lines::is_receiver(connection, &protocol)? {
+            return read_in_place(stream, connection, &protocol, |data| {
                 lines::data_received(connection, &protocol, data)
             });
         }
@@ -123,14 +154,9 @@ impl Sink for TwistedSink {
             Err(_) => return Ok(Taken::Nothing),
         };
         let beside = passing::received(stream, connection);
-        told(connection, || {
-            passing::tell(connection, beside)?;
-            let protocol = match connection.get().passes.get() {
-                // What came beside the bytes may have brought another one.
-                true => &Fields::of_ours(connection)?.look_up(intern!(py, "protocol"))?,
-                false => &protocol,
-            };
-            call::call_method1(protocol, intern!(py, "dataReceived"), data.as_any()).map(drop)
+        told(connection, |made| {
+            let other = other_protocol(connection, &protocol, beside, made)?;
+            hand_over(other.as_ref().unwrap_or(&protocol), &data)
         })
     }
 
