@@ -1,4 +1,5 @@
-"""A Dask program: its own scheduler and client in this process, workers in processes of their own.
+"""A Dask program: the scheduler in this process, beside the client, and workers in processes of their own; or, as `programs`, Dask's
+own command lines for the scheduler and the workers, which are told of each other by a file.
 
 The two calls at the top are all that it takes: multiprocessing's "spawn", which Dask's nannies use, imports this module in each
 worker's process before the worker makes its loop.
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import random
+import subprocess
 import sys
 from typing import Any
 
@@ -24,6 +26,7 @@ if os.environ["CLUSTER_ON"] == "interloop":
 
 from dask import bag
 from distributed import Client, LocalCluster, wait, worker_client
+from distributed.cli import dask_scheduler, dask_worker
 from tornado.ioloop import IOLoop
 from tornado.iostream import BaseIOStream
 
@@ -53,6 +56,10 @@ async def on_what_worker(dask_worker: Any) -> dict[str, Any]:
 
 
 async def on_what_scheduler(dask_scheduler: Any) -> dict[str, Any]:
+    return on_what()
+
+
+async def on_what_here() -> dict[str, Any]:
     return on_what()
 
 
@@ -122,7 +129,49 @@ def transfer(client: Client, workers: list[str]) -> None:
         assert client.gather(crossed) == [expected[n - 1] for n in range(len(workers))]
 
 
+def programs() -> list[dict[str, Any]]:
+    """Each with a log here, `NAME.log`. They end by a signal, orderly."""
+    everywhere = ["--host=127.0.0.1", "--scheduler-file=scheduler.json", "--no-dashboard"]
+    lines = {
+        "scheduler": ["--port=0", *everywhere],
+        "worker": [f"--nworkers={WORKERS}", "--nthreads=1", "--memory-limit=0", *everywhere],
+    }
+    running = []
+    try:
+        for name, options in lines.items():
+            with open(f"{name}.log", "w") as log:
+                command = [sys.executable, __file__, name, *options]
+                running.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+        # Both wait for the file.
+        with Client(scheduler_file="scheduler.json") as client:
+            client.wait_for_workers(WORKERS)
+            compute(client, sorted(client.scheduler_info(n_workers=-1)["workers"]))
+            found = [
+                client.sync(on_what_here),
+                client.run_on_scheduler(on_what_scheduler),
+                # They are in one process.
+                *list(client.run(on_what_worker, nanny=True).values())[:1],
+                *client.run(on_what_worker).values(),
+            ]
+            # Who needs another ends before it.
+            running[1].terminate()
+            assert running[1].wait() == 0
+        running[0].terminate()
+        assert running[0].wait() == 0
+        return found
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
 def main() -> None:
+    if sys.argv[1] == "programs":
+        print(json.dumps({"here": os.getpid(), "processes": programs()}))
+        return
+    if sys.argv[1] in ("scheduler", "worker"):
+        command = {"scheduler": dask_scheduler, "worker": dask_worker}[sys.argv[1]].main
+        command(sys.argv[2:])
     part = {"compute": compute, "transfer": transfer}[sys.argv[1]]
     with (
         LocalCluster(
