@@ -12,6 +12,9 @@ use pyo3::types::{PyByteArray, PyBytes, PySlice};
 pub enum Chunk {
     /// Immutable, so kept by reference.
     Shared(Py<PyBytes>, Slice),
+    /// From that byte on, kept by reference though its owner could change it: its host says that he must not. Dropping it runs
+    /// Python code.
+    Lent(PyBuffer<u8>, usize),
     /// Copied, since its owner may change it after `write` returns.
     Owned(Box<[u8]>),
 }
@@ -35,6 +38,7 @@ impl AsRef<[u8]> for Chunk {
             Chunk::Shared(_, slice) => unsafe {
                 std::slice::from_raw_parts(slice.start, slice.length)
             },
+            Chunk::Lent(buffer, offset) => &contents(buffer)[*offset..],
             Chunk::Owned(data) => data,
         }
     }
@@ -44,6 +48,8 @@ impl AsRef<[u8]> for Chunk {
 pub enum Data<'py> {
     Bytes(Bound<'py, PyBytes>),
     Buffer(PyBuffer<u8>),
+    /// Likewise; kept by reference, see [`Chunk::Lent`].
+    Lent(PyBuffer<u8>),
     /// A buffer of another layout (items wider than a byte, or not in one piece), copied.
     Copied(Vec<u8>),
 }
@@ -56,6 +62,15 @@ impl<'py> Data<'py> {
             return Ok(Data::Bytes(bytes.clone()));
         }
         Data::from_other(object)
+    }
+
+    /// Likewise, but that of a mutable buffer of more than `limit` bytes nothing will be copied.
+    #[inline]
+    pub fn lent(object: &Bound<'py, PyAny>, limit: usize) -> PyResult<Data<'py>> {
+        Ok(match Data::new(object)? {
+            Data::Buffer(buffer) if buffer.len_bytes() > limit => Data::Lent(buffer),
+            data => data,
+        })
     }
 
     #[cold]
@@ -92,7 +107,7 @@ impl<'py> Data<'py> {
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Data::Bytes(bytes) => bytes.as_bytes(),
-            Data::Buffer(buffer) => contents(buffer),
+            Data::Buffer(buffer) | Data::Lent(buffer) => contents(buffer),
             Data::Copied(data) => data,
         }
     }
@@ -108,8 +123,17 @@ impl<'py> Data<'py> {
                 };
                 Chunk::Shared(bytes.unbind(), slice)
             }
+            Data::Lent(buffer) => Chunk::Lent(buffer, offset),
             Data::Copied(data) if offset == 0 => Chunk::Owned(data.into_boxed_slice()),
             other => Chunk::Owned(other.as_slice()[offset..].into()),
+        }
+    }
+
+    /// All of the data, in a form that nobody can change.
+    pub fn keep_safe(self) -> Chunk {
+        match self {
+            Data::Lent(buffer) => Chunk::Owned(contents(&buffer).into()),
+            other => other.keep(0),
         }
     }
 }

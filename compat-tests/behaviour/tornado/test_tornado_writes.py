@@ -74,6 +74,47 @@ def test_mutable_data_may_change_once_it_has_left(run):
     run(main)
 
 
+@pytest.mark.parametrize("appended", [False, True])
+def test_large_data_is_not_copied(run, appended):
+    """Distributed puts hundreds of megabytes into the write buffer itself."""
+
+    async def main():
+        with connected() as (stream, peer):
+            data = bytearray(LARGE)
+            if appended:
+                stream._write_buffer.append(memoryview(data))
+                stream._total_write_index += len(data)
+            written = stream.write(b"" if appended else data)
+            small = bytearray(b"small")
+            stream.write(small)
+            small.clear()
+            with pytest.raises(BufferError):
+                data.clear()
+            # The end has not left.
+            data[-1] ^= 255
+            expected = bytes(data) + b"small"
+            assert await in_thread(received, peer, len(expected)) == expected
+            await written
+            data.clear()
+
+    run(main)
+
+
+def test_large_data_is_let_go_at_the_end(run):
+    async def main():
+        with connected() as (stream, _):
+            data = bytearray(LARGE)
+            written = stream.write(data)
+            with pytest.raises(BufferError):
+                data.clear()
+            stream.close()
+            with pytest.raises(iostream.StreamClosedError):
+                await written
+            data.clear()
+
+    run(main)
+
+
 @pytest.mark.parametrize("kind", [int, float])
 def test_the_write_buffer_has_a_limit(run, kind):
     async def main():

@@ -204,7 +204,7 @@ pub(in super::super) fn write(
 ) -> PyResult<()> {
     let py = core.py();
     // What runs in a layer may change a mutable buffer.
-    let chunk = data.keep(0);
+    let chunk = data.keep_safe();
     let bytes = chunk.as_ref();
     let Some(mut layer) = layer else {
         stream::with(core, key, |stream| {

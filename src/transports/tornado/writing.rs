@@ -14,6 +14,10 @@ use crate::py::bytes::{Chunk, Data};
 use crate::py::{call, errors, names};
 use crate::sys::socket;
 
+/// As in Tornado: of what is written up to so many bytes are copied, and may change; the rest must not until it has left, and a
+/// bytearray cannot change its size.
+const COPIED: usize = 2048;
+
 impl TornadoStream {
     /// Bytes that wait to be sent.
     pub(super) fn backlog(&self, py: Python<'_>) -> PyResult<usize> {
@@ -159,7 +163,7 @@ impl TornadoStream {
             return slf.call_method1(intern!(py, "write"), (data,));
         }
         Self::check_closed(slf)?;
-        let data = Data::new(data)?;
+        let data = Data::lent(data, COPIED)?;
         let length = data.as_slice().len();
         if length > 0
             && let limit = stream.max_write_buffer_size.get()
@@ -222,7 +226,7 @@ impl TornadoWriteBuffer {
 impl TornadoWriteBuffer {
     /// Adds bytes, which the next `write()` sends.
     fn append(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let data = Data::new(data)?;
+        let data = Data::lent(data, COPIED)?;
         let stream = self.stream.get();
         if data.as_slice().is_empty() || stream.cleared.get() {
             return Ok(());
