@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
-from aio_support import turns
+from aio_support import interrupter, turns
 
 
 @pytest.fixture(autouse=True)
@@ -22,17 +20,7 @@ def python_handles_sigint():
 
 @pytest.fixture
 def killer():
-    """Another process that sends us SIGINT when told to, so that no thread of ours is awake for it."""
-    code = "import os, signal, sys; sys.stdin.readline(); os.kill(int(sys.argv[1]), signal.SIGINT)"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(os.getpid())], stdin=subprocess.PIPE
-    ) as process:
-
-        def kill():
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-
-        kill.pid = process.pid
+    with interrupter() as kill:
         yield kill
 
 
@@ -165,6 +153,7 @@ def test_ignored_sigint(new_loop, killer):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     seen = []
     loop.call_soon(killer)
+    loop.call_soon(killer.no_more)
     # The child's end, seen by its pidfd, comes after the signal it sent.
     pidfd = os.pidfd_open(killer.pid)
     loop.add_reader(pidfd, lambda: (seen.append("child ended"), loop.stop()))

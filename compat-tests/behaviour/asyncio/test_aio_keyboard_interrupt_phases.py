@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import ssl
@@ -13,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from aio_support import Recorder, tcp_pair, unix_pair
+from aio_support import Recorder, interrupter, tcp_pair, unix_pair
 
 
 @pytest.fixture(autouse=True)
@@ -25,18 +24,7 @@ def python_handles_sigint():
 
 @pytest.fixture
 def killer():
-    """Another process that sends us SIGINT, once for each call, so that no thread of ours is awake for it."""
-    code = (
-        "import os, signal, sys\n"
-        "for line in sys.stdin.buffer: os.kill(int(sys.argv[1]), signal.SIGINT)"
-    )
-    command = [sys.executable, "-c", code, str(os.getpid())]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-
-        def kill():
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-
+    with interrupter() as kill:
         yield kill
 
 
