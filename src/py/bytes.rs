@@ -181,7 +181,7 @@ impl Uninit {
     }
 }
 
-/// A new `bytes` object of what was received into a kept buffer.
+/// A `bytes` object of what was received into a kept buffer.
 ///
 /// # Safety
 /// The first `count` bytes of `buffer` have been written.
@@ -192,7 +192,7 @@ pub unsafe fn from_received<'py>(
     count: usize,
 ) -> Bound<'py, PyBytes> {
     // SAFETY: the caller says that they have been written.
-    PyBytes::new(py, unsafe { buffer[..count].assume_init_ref() })
+    super::again::bytes(py, unsafe { buffer[..count].assume_init_ref() })
 }
 
 unsafe extern "C" {

@@ -1,6 +1,7 @@
 //! Floor 2: Python's C interface. Nothing above this floor mentions `pyo3::ffi`.
 
 pub mod address;
+pub mod again;
 pub mod bytes;
 pub mod call;
 pub mod cell;

@@ -9,7 +9,7 @@ use super::{Datagrams, Face, Phase, failed, parts, ready, with, would_block};
 use crate::io::sink::Failed;
 use crate::poll::Key;
 use crate::py::address::{self, Naming};
-use crate::py::{bytes, errors};
+use crate::py::{again, bytes, errors};
 use crate::runtime::LoopCore;
 use crate::runtime::core::SCRATCH;
 use crate::runtime::state::Item;
@@ -78,7 +78,7 @@ fn hand_over(
                     Some(sender) => sender.into_bound(py),
                     None => name_sender(core, key, address)?,
                 };
-                let data = PyBytes::new(py, data);
+                let data = again::bytes(py, data);
                 let result = face.call(core, key, |sink, port| sink.received(port, &data, &sender));
                 if let Err(error) = result {
                     // It leaves the loop: what came behind must not be lost with it.

@@ -15,7 +15,7 @@ use crate::io::stream;
 use crate::proto::pending_read::{PendingRead, Unsatisfiable, Want as Bytes};
 use crate::proto::read_buffer::ReadBuffer;
 use crate::py::bytes::Uninit;
-use crate::py::{call, errors, names};
+use crate::py::{again, call, errors, names};
 use crate::runtime::core::SCRATCH;
 use crate::sys::socket;
 
@@ -43,7 +43,7 @@ fn front<'py>(slf: &Bound<'py, TornadoStream>, count: usize) -> Bound<'py, PyByt
         std::mem::replace(&mut inner.buffer, ReadBuffer::new(usize::MAX))
     });
     let all = buffer.as_slice();
-    let bytes = PyBytes::new(py, &all[..count.min(all.len())]);
+    let bytes = again::bytes(py, &all[..count.min(all.len())]);
     inner.with(py, |inner, _| inner.buffer = buffer);
     bytes
 }
@@ -199,7 +199,7 @@ pub fn take(
     let bytes = unsafe { scratch[..count].assume_init_ref() };
     let taken = take_fresh(slf, bytes);
     let result = match taken {
-        Some(Ok(end)) => Some(Ok(PyBytes::new(py, &bytes[..end]))),
+        Some(Ok(end)) => Some(Ok(again::bytes(py, &bytes[..end]))),
         Some(Err(impossible)) => Some(Err(impossible)),
         None => None,
     };
