@@ -5,17 +5,19 @@ use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 
-use crate::sys::{Fd, plain, socket};
+use crate::sys::{Fd, ancillary, plain, socket};
 
 /// What the bytes of a stream go through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Medium {
     /// A TCP socket. A read that fills less than it asked for has drained it.
     Tcp,
-    /// Another stream socket. A read also ends where ancillary data begins, so the kernel is asked what is left.
-    Socket,
-    /// A Unix socket whose face hears of what travels beside the bytes; see [`passing`](super::passing).
+    /// A Unix socket. A read also ends where something came beside the bytes, and before urgent data.
     Unix,
+    /// A Unix socket whose face hears of what travels beside the bytes; see [`passing`](super::passing).
+    Passing,
+    /// Another stream socket, of which nothing is known: the kernel is asked what is left.
+    Socket,
     /// A pipe (or a socket) as plain data. A write to one that is not empty brings no edge on some kernels (5.5 to
     /// 5.13), so it has to be seen empty: the kernel is asked what is left.
     Pipe,
@@ -25,10 +27,32 @@ pub enum Medium {
 }
 
 impl Medium {
+    /// That of a stream socket, by its family.
+    pub fn of(family: i32) -> Self {
+        if socket::is_inet(family) {
+            Medium::Tcp
+        } else if socket::is_unix(family) {
+            Medium::Unix
+        } else {
+            Medium::Socket
+        }
+    }
+
+    /// Receives into `buffer`; `beside` then says whether something came beside the bytes.
     #[inline]
-    pub(super) fn receive(self, fd: Fd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    pub(super) fn receive(
+        self,
+        fd: Fd,
+        buffer: &mut [MaybeUninit<u8>],
+        beside: &mut bool,
+    ) -> io::Result<usize> {
         match self {
-            Medium::Tcp | Medium::Socket | Medium::Unix => socket::recv(fd, buffer),
+            Medium::Tcp | Medium::Socket => socket::recv(fd, buffer),
+            Medium::Unix | Medium::Passing => {
+                let (count, more) = ancillary::receive_alone(fd, buffer)?;
+                *beside = more;
+                Ok(count)
+            }
             Medium::Pipe | Medium::Device => plain::read(fd, buffer),
         }
     }
@@ -36,7 +60,7 @@ impl Medium {
     #[inline]
     pub(super) fn send(self, fd: Fd, data: &[u8]) -> io::Result<usize> {
         match self {
-            Medium::Tcp | Medium::Socket | Medium::Unix => socket::send(fd, data),
+            Medium::Tcp | Medium::Unix | Medium::Passing | Medium::Socket => socket::send(fd, data),
             Medium::Pipe | Medium::Device => plain::write(fd, data),
         }
     }
@@ -44,17 +68,28 @@ impl Medium {
     #[inline]
     pub(super) fn send_vectored(self, fd: Fd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Medium::Tcp | Medium::Socket | Medium::Unix => socket::send_vectored(fd, pieces),
+            Medium::Tcp | Medium::Unix | Medium::Passing | Medium::Socket => {
+                socket::send_vectored(fd, pieces)
+            }
             Medium::Pipe | Medium::Device => plain::write_vectored(fd, pieces),
         }
     }
 
-    /// Whether nothing is left after a read that took less than it asked for.
+    /// Whether urgent data, which ends a read, has to be heard of.
+    pub(super) fn has_urgent(self) -> bool {
+        matches!(self, Medium::Unix | Medium::Passing)
+    }
+
+    /// Whether nothing is left after a read that took less than it asked for. `marked`: something came beside its bytes, or
+    /// there has been urgent data.
     #[inline]
-    pub(super) fn short_read_drains(self, fd: Fd) -> bool {
+    pub(super) fn short_read_drains(self, fd: Fd, marked: bool) -> bool {
         match self {
             Medium::Tcp => true,
-            Medium::Socket | Medium::Unix | Medium::Pipe => matches!(socket::pending(fd), Ok(0)),
+            Medium::Unix | Medium::Passing if ancillary::ENDS_WITH_A_MESSAGE && !marked => true,
+            Medium::Unix | Medium::Passing | Medium::Socket | Medium::Pipe => {
+                matches!(socket::pending(fd), Ok(0))
+            }
             Medium::Device => false,
         }
     }

@@ -1,4 +1,4 @@
-//! Descriptors that travel with the bytes of a Unix socket ([`Medium::Unix`]): each leaves with one byte of its own, and what
+//! Descriptors that travel with the bytes of a Unix socket ([`Medium::Passing`]): each leaves with one byte of its own, and what
 //! came beside a read waits for the face.
 
 use std::collections::VecDeque;
@@ -38,11 +38,12 @@ impl Stream {
 
     #[inline]
     pub(super) fn receive(&mut self, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-        if self.medium != Medium::Unix {
-            return self.medium.receive(self.fd, buffer);
+        if self.medium != Medium::Passing {
+            return self.medium.receive(self.fd, buffer, &mut self.beside);
         }
         let mut messages = Vec::new();
         let count = ancillary::receive(self.fd, buffer, &mut messages)?;
+        self.beside = !messages.is_empty();
         if !messages.is_empty() {
             let passing = self.passing.get_or_insert_default();
             passing.received.append(&mut messages);

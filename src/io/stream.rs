@@ -72,6 +72,10 @@ pub struct Stream {
     pub(super) reading: bool,
     /// An edge came and nothing has drained it yet.
     pub(super) readable: bool,
+    /// Something came beside the bytes of the last read.
+    pub(super) beside: bool,
+    /// The peer sends urgent data, at which reads end.
+    pub(super) urgent: bool,
     /// The peer's end of file is on its way: a short read does not mean that everything was read.
     pub(super) ended: bool,
     /// The kernel has room again and there is something to send.
@@ -109,6 +113,8 @@ impl Stream {
             writing: false,
             reading: options.reading,
             readable: false,
+            beside: false,
+            urgent: false,
             ended: false,
             writable: false,
             queued: false,
@@ -162,7 +168,10 @@ impl Stream {
     #[inline]
     pub(super) fn short_read_drains(&self) -> bool {
         // Unless the end of file came with the bytes: it had its edge already.
-        !self.ended && self.medium.short_read_drains(self.fd)
+        !self.ended
+            && self
+                .medium
+                .short_read_drains(self.fd, self.beside || self.urgent)
     }
 
     /// Bytes of the host's that have not left.
@@ -250,6 +259,7 @@ impl Driver for Stream {
     fn note(&mut self, readiness: Readiness) -> Option<Entry> {
         self.readable |= readiness.readable;
         self.ended |= readiness.ended;
+        self.urgent |= readiness.urgent;
         self.writable |= readiness.writable && self.has_output();
         if self.queued
             || !(self.writable || self.readable && (self.wants_bytes() || self.layer_wants_input()))
@@ -264,9 +274,10 @@ impl Driver for Stream {
         if !self.registered {
             return Ok(());
         }
-        registrar.add_stream(self.fd, key)?;
+        let urgent = self.medium.has_urgent();
+        registrar.add_stream(self.fd, key, urgent)?;
         if self.writing {
-            registrar.add_stream_writing(self.fd, key)?;
+            registrar.add_stream_writing(self.fd, key, urgent)?;
         }
         Ok(())
     }
@@ -458,7 +469,8 @@ pub fn register(core: &Bound<'_, LoopCore>, key: Key) -> io::Result<()> {
         if stream.registered || stream.life.is_closing() {
             return Ok(());
         }
-        kernel.registrar.add_stream(stream.fd, key)?;
+        let urgent = stream.medium.has_urgent();
+        kernel.registrar.add_stream(stream.fd, key, urgent)?;
         stream.registered = true;
         Ok(())
     })

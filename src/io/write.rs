@@ -172,11 +172,14 @@ impl Parts<'_> {
         let Some(kernel) = self.kernel else {
             return Ok(());
         };
+        let urgent = stream.medium.has_urgent();
         if !stream.registered {
-            kernel.registrar.add_stream(stream.fd, self.key)?;
+            kernel.registrar.add_stream(stream.fd, self.key, urgent)?;
             stream.registered = true;
         }
-        kernel.registrar.add_stream_writing(stream.fd, self.key)?;
+        kernel
+            .registrar
+            .add_stream_writing(stream.fd, self.key, urgent)?;
         stream.writing = true;
         Ok(())
     }

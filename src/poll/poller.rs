@@ -22,6 +22,8 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer's end of file has arrived: reading on until it is seen, even after a short read.
     pub ended: bool,
+    /// There is urgent data, which only some sources ask for.
+    pub urgent: bool,
 }
 
 impl From<&Event> for Readiness {
@@ -31,6 +33,7 @@ impl From<&Event> for Readiness {
             readable: event.is_readable() || event.is_read_closed() || error,
             writable: event.is_writable() || event.is_write_closed() || error,
             ended: event.is_read_closed() || error,
+            urgent: event.is_priority(),
         }
     }
 }

@@ -16,6 +16,15 @@ pub struct Registrar {
     poller: Fd,
 }
 
+fn reading(urgent: bool) -> Interest {
+    #[cfg(target_os = "linux")]
+    if urgent {
+        return Interest::READABLE | Interest::PRIORITY;
+    }
+    let _ = urgent;
+    Interest::READABLE
+}
+
 impl Registrar {
     pub(super) fn new(poll: &Poll) -> io::Result<Registrar> {
         Ok(Registrar {
@@ -26,17 +35,18 @@ impl Registrar {
 
     /// Registers a stream for its lifetime, edge-triggered. At first only for reading: most streams
     /// never fill the kernel's send buffer, and an entry for writing reports once for nothing.
-    pub fn add_stream(&self, fd: Fd, key: Key) -> io::Result<()> {
+    /// `urgent`: it also hears of urgent data, where the poller can tell.
+    pub fn add_stream(&self, fd: Fd, key: Key, urgent: bool) -> io::Result<()> {
         self.registry
-            .register(&mut SourceFd(&fd), key.token(), Interest::READABLE)
+            .register(&mut SourceFd(&fd), key.token(), reading(urgent))
     }
 
     /// From now on a stream also hears when it can be written to again; it does so at once when it can.
-    pub fn add_stream_writing(&self, fd: Fd, key: Key) -> io::Result<()> {
+    pub fn add_stream_writing(&self, fd: Fd, key: Key, urgent: bool) -> io::Result<()> {
         self.registry.reregister(
             &mut SourceFd(&fd),
             key.token(),
-            Interest::READABLE | Interest::WRITABLE,
+            reading(urgent) | Interest::WRITABLE,
         )
     }
 

@@ -9,6 +9,10 @@ use super::{Fd, check_len, retry};
 /// Room for the messages beside one read, in words. The kernel passes 253 descriptors at a time, which take a quarter.
 const WORDS: usize = 512;
 
+/// Whether a read that took less than it asked for, with nothing beside it, leaves nothing behind, but for urgent data. So it
+/// is on Linux, where what comes with a message is the end of a read and no read ends before one.
+pub const ENDS_WITH_A_MESSAGE: bool = cfg!(target_os = "linux");
+
 /// A control message, as it came.
 pub enum Message {
     /// Descriptors, ours now: closed unless somebody takes them. As Python's `recvmsg` gets them, children inherit them.
@@ -44,6 +48,24 @@ pub fn receive(
         unsafe { collect(&header, messages) };
     }
     Ok(count)
+}
+
+/// Receives into `buffer`, and says whether something came beside it, which the kernel has thrown away, as it does for `recv`
+/// (descriptors are closed).
+pub fn receive_alone(fd: Fd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<(usize, bool)> {
+    let mut piece = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: all-zero is a valid msghdr (null pointers, zero lengths).
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut piece;
+    header.msg_iovlen = 1;
+    let count = retry(|| {
+        // SAFETY: `header` names one piece of memory, which we hold exclusively, and no room for control messages.
+        check_len(unsafe { libc::recvmsg(fd, &raw mut header, 0) })
+    })?;
+    Ok((count, header.msg_flags & libc::MSG_CTRUNC != 0))
 }
 
 /// SAFETY: `header` is what `recvmsg` made of it, and its memory for control messages lives. Its descriptors are nobody's.

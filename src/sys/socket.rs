@@ -166,6 +166,11 @@ pub fn is_inet(family: libc::c_int) -> bool {
     family == libc::AF_INET || family == libc::AF_INET6
 }
 
+/// Whether the family is that of Unix sockets.
+pub fn is_unix(family: libc::c_int) -> bool {
+    family == libc::AF_UNIX
+}
+
 /// Sends small writes at once instead of waiting for the acknowledgement of the one before.
 pub fn set_nodelay(fd: Fd, enabled: bool) -> io::Result<()> {
     let value = libc::c_int::from(enabled);

@@ -45,7 +45,7 @@ fn obtain(stream: &mut Stream, raw: &mut [MaybeUninit<u8>]) -> Result<Task, Noth
     let received = if layered.has_unread() {
         None
     } else {
-        let result = stream.medium.receive(stream.fd, raw);
+        let result = stream.medium.receive(stream.fd, raw, &mut stream.beside);
         read::note_result(stream, &result, raw.len());
         match result {
             Ok(count) => Some(count),

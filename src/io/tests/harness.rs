@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ pub fn open<T>(
         object: object.clone_ref(core.py()).into_any(),
         sink,
     };
-    let medium = if tcp { Medium::Tcp } else { Medium::Socket };
+    let medium = if tcp { Medium::Tcp } else { Medium::Unix };
     let stream = Stream::new(fd.into_raw_fd(), medium, Owner::Stream, face, options);
     let key = stream::open(core, stream);
     turn_once(core);
@@ -240,7 +240,7 @@ pub fn reset(peer: TcpStream) {
     // SAFETY: `linger` outlives the call and has the size given; the descriptor is the peer's own.
     let result = unsafe {
         libc::setsockopt(
-            std::os::fd::AsRawFd::as_raw_fd(&peer),
+            peer.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_LINGER,
             (&raw const linger).cast(),
@@ -260,4 +260,11 @@ pub fn count_fds() -> usize {
 pub fn is_open(fd: Fd) -> bool {
     // SAFETY: takes no pointers.
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// Sends a byte of urgent data.
+pub fn send_urgent(peer: &UnixStream, byte: u8) {
+    // SAFETY: one readable byte, which outlives the call.
+    let sent = unsafe { libc::send(peer.as_raw_fd(), (&raw const byte).cast(), 1, libc::MSG_OOB) };
+    assert_eq!(sent, 1, "{}", std::io::Error::last_os_error());
 }

@@ -1,13 +1,15 @@
 //! Pausing and resuming, and what one stream leaves to the others.
 
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 
 use super::harness::{
-    fill, tcp_pair, turn_once, turn_until, turn_until_quiet, unix_pair, with_loop,
+    fill, send_urgent, tcp_pair, turn_once, turn_until, turn_until_quiet, unix_pair, with_loop,
 };
 use super::push_face::{self, On, Told, whole, with};
 use crate::io::read;
 use crate::io::sink::AfterEof;
+use crate::sys::ancillary;
 
 #[test]
 fn a_pause_inside_the_callback_stops_the_reads_of_the_batch() {
@@ -140,5 +142,29 @@ fn a_large_read_does_not_cost_the_next_stream_its_budget() {
         for (_, mut peer, _) in streams {
             assert!(peer.read(&mut [0]).is_err());
         }
+    });
+}
+
+#[test]
+fn what_waits_behind_a_descriptor_or_urgent_data_needs_no_edge_of_its_own() {
+    with_loop(|core| {
+        let (fd, mut peer) = unix_pair();
+        let push = whole(core.py());
+        push_face::open(core, fd, false, &push);
+        let peer_fd = peer.as_raw_fd();
+        // A read ends with the bytes that a descriptor came with, and the kernel throws it away.
+        assert_eq!(ancillary::send(peer_fd, b"with", peer_fd).unwrap(), 4);
+        peer.write_all(b" behind").unwrap();
+        turn_until(core, || push.get().data().len() >= 11);
+        assert_eq!(push.get().data(), b"with behind");
+        assert_eq!(push.get().count(&Told::Data(b"with".to_vec())), 1);
+        // It ends before urgent data, too, which is no part of the stream.
+        peer.write_all(b"1").unwrap();
+        send_urgent(&peer, b'!');
+        peer.write_all(b"2").unwrap();
+        turn_until(core, || push.get().data().len() >= 13);
+        assert_eq!(push.get().data(), b"with behind12");
+        drop(peer);
+        turn_until(core, || push.get().is_lost());
     });
 }

@@ -27,7 +27,7 @@ pub(super) const OPTIONS: Options = Options {
 /// What a new transport starts with.
 pub struct Start<'py> {
     pub fd: Fd,
-    pub tcp: bool,
+    pub medium: Medium,
     pub sock: Option<Bound<'py, PyAny>>,
     pub peer: Option<Named>,
     pub protocol: Bound<'py, PyAny>,
@@ -53,7 +53,7 @@ impl StreamTransport {
     ) -> PyResult<(Self, Launch<'py>)> {
         let launch = Launch {
             fd: start.fd,
-            tcp: start.tcp,
+            medium: start.medium,
             owner: Some(match &start.sock {
                 Some(sock) => Owner::Object(sock.clone().unbind()),
                 None => Owner::Stream,
@@ -130,7 +130,7 @@ impl StreamTransport {
 /// What it takes to put a transport into the loop. One that does not get there closes a descriptor that nobody else owns.
 pub(super) struct Launch<'py> {
     fd: Fd,
-    tcp: bool,
+    medium: Medium,
     /// Gone once a stream has it.
     owner: Option<Owner>,
     server: Option<Bound<'py, PyAny>>,
@@ -153,7 +153,7 @@ impl<'py> Launch<'py> {
         sink: &'static dyn Sink,
         options: Options,
     ) -> PyResult<()> {
-        if self.tcp {
+        if self.medium == Medium::Tcp {
             // A socket that lost its peer in between may refuse; reading will tell.
             let _ = socket::set_nodelay(self.fd, true);
         }
@@ -161,13 +161,8 @@ impl<'py> Launch<'py> {
             object: transport.clone().into_any().unbind(),
             sink,
         };
-        let medium = if self.tcp {
-            Medium::Tcp
-        } else {
-            Medium::Socket
-        };
         let owner = self.owner.take().unwrap_or(Owner::Face);
-        let stream = Stream::new(self.fd, medium, owner, face, options);
+        let stream = Stream::new(self.fd, self.medium, owner, face, options);
         transport.get().key.set(stream::open(core, stream));
         match self.server.take() {
             Some(server) => attach(&server, transport),

@@ -11,6 +11,7 @@ use super::streams;
 use super::tls::{Settings, TlsTransport};
 use super::transport::StreamTransport;
 use crate::io::listener::{self, Acceptor};
+use crate::io::medium::Medium;
 use crate::py::call::{self, Entered};
 use crate::py::cell::StateCell;
 use crate::py::{errors, names};
@@ -31,7 +32,7 @@ struct Inner {
 #[pyclass(frozen, module = "interloop._core")]
 pub struct Listening {
     inner: StateCell<Inner>,
-    tcp: bool,
+    medium: Medium,
 }
 
 #[pymethods]
@@ -90,7 +91,7 @@ impl LoopCore {
                     context: Some(call::copy_context(py)?.unbind()),
                     tls,
                 }),
-                tcp: socket::is_inet(family),
+                medium: Medium::of(family),
             },
         )?;
         listener::listen(
@@ -186,7 +187,7 @@ fn make(listening: &listener::Listening<'_, '_>, fd: OwnedFd, peer: &Address) ->
     };
     let start = Start {
         fd: fd.into_raw_fd(),
-        tcp: object.tcp,
+        medium: object.medium,
         sock: None,
         peer: Some(peer.named()),
         protocol,

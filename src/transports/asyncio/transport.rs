@@ -6,6 +6,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::opening::Start;
 use super::protocol::Target;
+use crate::io::medium::Medium;
 use crate::io::receive::Lately;
 use crate::io::stream;
 use crate::io::{read, write};
@@ -246,7 +247,7 @@ impl StreamTransport {
         let family = socket::family(fd).map_err(|error| errors::os_error(py, &error))?;
         let start = Start {
             fd,
-            tcp: socket::is_inet(family),
+            medium: Medium::of(family),
             sock: Some(sock),
             peer: None,
             protocol,

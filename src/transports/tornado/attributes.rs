@@ -11,6 +11,7 @@ use super::reading;
 use super::stream::TornadoStream;
 use super::want::Want;
 use super::writing::{self, TornadoWriteBuffer};
+use crate::io::medium::Medium;
 use crate::proto::pending_read;
 use crate::py::{errors, names};
 use crate::sys::socket;
@@ -27,7 +28,7 @@ impl TornadoStream {
     fn set_socket(&self, py: Python<'_>, value: Py<PyAny>) {
         let old = self.inner.with(py, |inner, _| inner.socket.replace(value));
         drop(old);
-        self.inet.set(None);
+        self.medium.set(None);
     }
 
     /// The IOLoop it belongs to.
@@ -102,7 +103,7 @@ impl TornadoStream {
             return Ok(());
         }
         let fd = Self::fd(slf)?;
-        let Err(error) = (if slf.get().is_inet(fd) {
+        let Err(error) = (if slf.get().medium(fd) == Medium::Tcp {
             socket::set_nodelay(fd, value.is_truthy()?)
         } else {
             Ok(())

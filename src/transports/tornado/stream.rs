@@ -92,8 +92,8 @@ pub struct TornadoStream {
     /// native one still, which hands the call on.
     pub(super) handed_over: Flag<bool>,
     pub(super) total: Flag<u64>,
-    /// Whether its socket is one of TCP's, once asked.
-    pub(super) inet: Flag<Option<bool>>,
+    /// What its socket is, once asked.
+    pub(super) medium: Flag<Option<Medium>>,
     pub(super) max_buffer_size: Flag<usize>,
     pub(super) read_chunk_size: Flag<usize>,
     /// `usize::MAX` for any number.
@@ -179,12 +179,13 @@ impl TornadoStream {
             .ok_or_else(|| PyAttributeError::new_err("socket"))
     }
 
-    pub(super) fn is_inet(&self, fd: Fd) -> bool {
-        match self.inet.get() {
+    /// What the socket is. One that cannot say is any other.
+    pub(super) fn medium(&self, fd: Fd) -> Medium {
+        match self.medium.get() {
             Some(known) => known,
             None => {
-                let found = socket::family(fd).is_ok_and(socket::is_inet);
-                self.inet.set(Some(found));
+                let found = socket::family(fd).map_or(Medium::Socket, Medium::of);
+                self.medium.set(Some(found));
                 found
             }
         }
@@ -244,11 +245,7 @@ impl TornadoStream {
             object: slf.clone().into_any().unbind(),
             sink: &TornadoSink,
         };
-        let medium = if stream.is_inet(fd) {
-            Medium::Tcp
-        } else {
-            Medium::Socket
-        };
+        let medium = stream.medium(fd);
         // The socket closes the descriptor, not the stream, and stays open when the loop is closed.
         let key = adopted::adopt(&core, Stream::new(fd, medium, Owner::Face, face, OPTIONS))?;
         if stream.closed.get() {
@@ -351,7 +348,7 @@ impl TornadoStream {
             native: Flag::new(false),
             handed_over: Flag::new(false),
             total: Flag::new(0),
-            inet: Flag::new(None),
+            medium: Flag::new(None),
             max_buffer_size: Flag::new(0),
             read_chunk_size: Flag::new(0),
             max_write_buffer_size: Flag::new(usize::MAX),

@@ -122,7 +122,7 @@ impl TwistedConnection {
         connections: &Bound<'_, PySet>,
     ) -> PyResult<()> {
         let connection = slf.get();
-        connection.passes.set(medium == Medium::Unix);
+        connection.passes.set(medium == Medium::Passing);
         let face = Face {
             object: slf.clone().into_any().unbind(),
             sink: &TwistedSink,
@@ -345,7 +345,7 @@ impl TwistedConnection {
         }
         // The socket closes the descriptor, not the stream.
         let owner = Owner::Object(socket.clone().unbind());
-        let medium = if tcp { Medium::Tcp } else { Medium::Unix };
+        let medium = if tcp { Medium::Tcp } else { Medium::Passing };
         Self::enter_loop(
             slf,
             r#loop,

@@ -230,7 +230,7 @@ fn caller<'py>(
         }
         return Ok(Some(Caller {
             class,
-            medium: Medium::Unix,
+            medium: Medium::Passing,
             address: call::call_method1(port, intern!(py, "_buildAddr"), name.bind(py))?,
             client: (name, py.None()).into_pyobject(py)?,
         }));

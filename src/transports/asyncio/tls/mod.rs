@@ -12,6 +12,7 @@ pub use self::settings::Settings;
 pub use self::transport::TlsTransport;
 use super::opening::Start;
 use super::transport::StreamTransport;
+use crate::io::medium::Medium;
 use crate::py::{call, errors, names, stock};
 use crate::runtime::LoopCore;
 use crate::sys::{Fd, socket};
@@ -54,7 +55,7 @@ impl LoopCore {
         let family = socket::family(fd).map_err(|error| errors::os_error(py, &error))?;
         let start = Start {
             fd,
-            tcp: socket::is_inet(family),
+            medium: Medium::of(family),
             sock: Some(sock),
             peer: None,
             protocol,
