@@ -132,10 +132,6 @@ imported! {
     TWISTED_UNIX_SERVER = "interloop.twisted.unix", "Server";
     TWISTED_BESIDE = "interloop.twisted.unix", "beside";
     TWISTED_OVERRUN = "interloop.twisted.unix", "overrun";
-    TWISTED_WRITE_DATAGRAM = "interloop.twisted.datagrams", "write";
-    TWISTED_NOT_SENT = "interloop.twisted.datagrams", "not_sent";
-    TWISTED_NOT_RECEIVED = "interloop.twisted.datagrams", "not_received";
-    TWISTED_DATAGRAM_FAILED = "interloop.twisted.datagrams", "failed";
     TWISTED_IPV4 = "twisted.internet.address", "IPv4Address";
     TWISTED_IPV6 = "twisted.internet.address", "IPv6Address";
     TWISTED_ACCEPT = "interloop.twisted.ports", "accept";

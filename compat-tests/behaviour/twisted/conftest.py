@@ -273,6 +273,39 @@ def meeting(reactor, path):
 
 
 @pytest.fixture
+def end(path):
+    """A blocking socket on the path "end"."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind("end")
+        end.settimeout(10)
+        yield end
+
+
+@pytest.fixture
+def open_port(reactor, end):
+    """open_port(how): a protocol on a port of the reactor's on the path "s", and how to write to `end`."""
+    from tw_connections import until
+    from tw_unix import Datagrams
+
+    ports = []
+
+    def open_port(how="listen", told=None, **options):
+        told = told or Datagrams()
+        if how == "listen":
+            port = reactor.listenUNIXDatagram("s", told, **options)
+        else:
+            port = reactor.connectUNIXDatagram("end", told, bindAddress="s", **options)
+        ports.append(port)
+        write = port.write if how == "connect" else lambda data: port.write(data, "end")
+        return told, port, write
+
+    yield open_port
+    for port in ports:
+        port.stopListening()
+    until(reactor, lambda: not any(port.connected for port in ports))
+
+
+@pytest.fixture
 def seam(request, monkeypatch):
     """TLS with that reactor, as if it were installed: nothing in a process can take back that one is."""
 

@@ -76,3 +76,37 @@ class Meeting:
         for port in self.ports:
             port.stopListening()
         self.reactor.iterate(0)
+
+
+class Datagrams(protocol.ConnectedDatagramProtocol):
+    """Of either kind of port: `senders` has what a connected one does not tell."""
+
+    noisy = False
+
+    def __init__(self):
+        self.data = []
+        self.senders = []
+        self.refused = 0
+        self.failed = None
+        self.stopped = False
+        self.on_start = lambda: None
+        self.on_data = lambda data: None
+        self.on_refusal = lambda: None
+
+    def startProtocol(self):
+        self.on_start()
+
+    def stopProtocol(self):
+        self.stopped = True
+
+    def datagramReceived(self, data, *sender):
+        self.data.append(data)
+        self.senders.append(sender)
+        self.on_data(data)
+
+    def connectionRefused(self):
+        self.refused += 1
+        self.on_refusal()
+
+    def connectionFailed(self, failure):
+        self.failed = failure

@@ -22,7 +22,16 @@ Selectable = Any
 # Without annotations in Twisted.
 callWithLogger: Any = log.callWithLogger
 
-_PORTS: frozenset[Any] = frozenset({ports.Port, unix.Port, datagrams.Port, datagrams.MulticastPort})
+_PORTS: frozenset[Any] = frozenset(
+    {
+        ports.Port,
+        unix.Port,
+        datagrams.Port,
+        datagrams.MulticastPort,
+        datagrams.DatagramPort,
+        datagrams.ConnectedDatagramPort,
+    }
+)
 
 # What an event is about. There is no third: the loop reports a hang-up or an error as readiness to read
 # and to write, like select(), so it is the selectable's doRead or doWrite that finds out.

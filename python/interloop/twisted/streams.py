@@ -1,4 +1,5 @@
-"""IReactorTCP, IReactorUNIX, IReactorUDP, IReactorMulticast and IReactorSocket, on the Rust loop's own sockets."""
+"""IReactorTCP, IReactorUNIX, IReactorUNIXDatagram, IReactorUDP, IReactorMulticast and IReactorSocket, on the Rust loop's own
+sockets."""
 
 from __future__ import annotations
 
@@ -82,6 +83,29 @@ class Streams(PosixReactorBase):
         )
         listening.startListening()
         return listening
+
+    def listenUNIXDatagram(
+        self, address: str | bytes, protocol: Any, maxPacketSize: int = 8192, mode: int = 0o666
+    ) -> Any:
+        """Like `IReactorUNIXDatagram.listenUNIXDatagram`."""
+        listening: Any = datagrams.DatagramPort(address, protocol, maxPacketSize, mode, self)
+        listening.startListening()
+        return listening
+
+    def connectUNIXDatagram(
+        self,
+        address: str | bytes,
+        protocol: Any,
+        maxPacketSize: int = 8192,
+        mode: int = 0o666,
+        bindAddress: str | bytes | None = None,
+    ) -> Any:
+        """Like `IReactorUNIXDatagram.connectUNIXDatagram`: a failure is the protocol's to hear of."""
+        connected: Any = datagrams.ConnectedDatagramPort(
+            address, protocol, maxPacketSize, mode, bindAddress, self
+        )
+        connected.startListening()
+        return connected
 
     def adoptDatagramPort(
         self, fileDescriptor: int, addressFamily: int, protocol: Any, maxPacketSize: int = 8192

@@ -1,4 +1,5 @@
-//! `TwistedDatagrams`: what runs per datagram in a Twisted UDP port.
+//! `TwistedDatagrams`: what runs per datagram in a Twisted UDP port, or in one of its UNIX datagram ports. They differ in what
+//! `write` takes and in what becomes of an error, which their Python halves know.
 
 use std::collections::VecDeque;
 
@@ -16,7 +17,7 @@ use crate::poll::Key;
 use crate::proto::marks::{Pressure, WaterMarks};
 use crate::py::address::{Kind, Naming};
 use crate::py::cell::{Flag, StateCell};
-use crate::py::{call, errors, names};
+use crate::py::{call, errors};
 use crate::runtime::LoopCore;
 use crate::sys::{Fd, socket};
 
@@ -36,7 +37,7 @@ struct Inner {
     inbox: VecDeque<Datagram>,
 }
 
-/// The native half of a Twisted UDP port. All methods belong to the reactor's thread.
+/// The native half of a Twisted datagram port. All methods belong to the reactor's thread.
 #[pyclass(frozen, subclass, dict, weakref, module = "interloop._core")]
 pub struct TwistedDatagrams {
     inner: StateCell<Inner>,
@@ -44,6 +45,8 @@ pub struct TwistedDatagrams {
     key: Flag<Key>,
     /// The rest of longer ones is cut off.
     longest: Flag<usize>,
+    /// The protocol is told who sent a datagram.
+    tells_sender: Flag<bool>,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
 }
@@ -87,6 +90,32 @@ impl TwistedDatagrams {
         let _logging = log_context::enter_kept(&slf.get().log, slf.as_any(), prefix)?;
         body()
     }
+
+    /// Sends bytes, to the peer of a connected socket or to `address`. None for what only Twisted's own half understands.
+    #[inline]
+    fn send<'py>(
+        slf: &Bound<'py, Self>,
+        datagram: &Bound<'py, PyAny>,
+        address: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = slf.py();
+        let Ok(bytes) = datagram.cast::<PyBytes>() else {
+            return Ok(None);
+        };
+        let Some(place) = slf.get().place(py) else {
+            return Ok(None);
+        };
+        let bytes = bytes.as_bytes();
+        match datagram::send_now(&place.core, place.key, bytes, address) {
+            None => Ok(None),
+            Some(Ok(())) => Ok(Some(bytes.len().into_pyobject(py)?.into_any())),
+            Some(Err(error)) => {
+                let error = errors::os_error(py, &error);
+                slf.call_method1(intern!(py, "_not_sent"), (error,))
+                    .map(Some)
+            }
+        }
+    }
 }
 
 #[pymethods]
@@ -103,20 +132,24 @@ impl TwistedDatagrams {
             log: StateCell::new(None),
             key: Flag::new(Key::NONE),
             longest: Flag::new(0),
+            tells_sender: Flag::new(true),
             built: true,
         }
     }
 
     /// Receives from the socket, which stays the caller's to close, after `_leave()`. Goes over to that loop when it is in
-    /// another one. OSError for a socket that is not open.
+    /// another one. The protocol's `datagramReceived` is given the sender as well if `tells_sender`. OSError for a socket that
+    /// is not open.
     fn _receive(
         slf: &Bound<'_, Self>,
         r#loop: &Bound<'_, LoopCore>,
         socket: &Bound<'_, PyAny>,
+        tells_sender: bool,
     ) -> PyResult<()> {
         let py = slf.py();
         let port = slf.get();
         r#loop.get().check_closed()?;
+        port.tells_sender.set(tells_sender);
         if let Some(place) = port.place(py)
             && place.core.is(r#loop)
             && datagram::with(&place.core, place.key, |_| ()).is_some()
@@ -203,20 +236,34 @@ impl TwistedDatagrams {
         let connected = slf.getattr(intern!(py, "_connectedAddr"))?.is_truthy()?;
         // Either nothing but the datagram, or an address where there has to be one: all else is Twisted's.
         if connected != addr.is_some()
-            && let Ok(bytes) = datagram.cast::<PyBytes>()
-            && let Some(place) = slf.get().place(py)
-            && let Some(result) = datagram::send_now(&place.core, place.key, bytes.as_bytes(), addr)
+            && let Some(result) = Self::send(slf, datagram, addr)?
         {
-            return match result {
-                Ok(()) => Ok(bytes.as_bytes().len().into_pyobject(py)?.into_any()),
-                Err(error) => names::TWISTED_NOT_SENT
-                    .get(py)?
-                    .call1((slf, errors::os_error(py, &error))),
-            };
+            return Ok(result);
         }
-        names::TWISTED_WRITE_DATAGRAM
-            .get(py)?
-            .call1((slf, datagram, addr))
+        slf.call_method1(intern!(py, "_write"), (datagram, addr))
+    }
+
+    /// Like `IUNIXDatagramTransport.write`.
+    fn _write_to<'py>(
+        slf: &Bound<'py, Self>,
+        datagram: &Bound<'py, PyAny>,
+        address: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match Self::send(slf, datagram, Some(address))? {
+            Some(result) => Ok(result),
+            None => slf.call_method1(intern!(slf.py(), "_write"), (datagram, address)),
+        }
+    }
+
+    /// Like `IUNIXDatagramConnectedTransport.write`.
+    fn _write_to_peer<'py>(
+        slf: &Bound<'py, Self>,
+        data: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match Self::send(slf, data, None)? {
+            Some(result) => Ok(result),
+            None => slf.call_method1(intern!(slf.py(), "_write"), (data,)),
+        }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -253,6 +300,13 @@ fn face<'a, 'py>(port: &Port<'a, 'py>) -> PyResult<&'a Bound<'py, TwistedDatagra
     Ok(port.object.cast::<TwistedDatagrams>()?)
 }
 
+fn not_received(port: &Bound<'_, TwistedDatagrams>, error: PyErr) -> PyResult<()> {
+    TwistedDatagrams::inside(port, || {
+        port.call_method1(intern!(port.py(), "_not_received"), (error,))
+            .map(drop)
+    })
+}
+
 impl Sink for DatagramSink {
     fn made(&self, _port: &Port<'_, '_>) -> PyResult<()> {
         // Adopted: Twisted's own port tells the protocol.
@@ -273,15 +327,18 @@ impl Sink for DatagramSink {
             .then(|| PyBytes::new(py, &data.as_bytes()[..longest]));
         let data = cut.as_ref().unwrap_or(data);
         TwistedDatagrams::inside(port, || {
+            let name = intern!(py, "datagramReceived");
             let result = port.getattr(intern!(py, "protocol")).and_then(|protocol| {
-                protocol.call_method1(intern!(py, "datagramReceived"), (data, sender))
+                match port.get().tells_sender.get() {
+                    true => protocol.call_method1(name, (data, sender)),
+                    false => protocol.call_method1(name, (data,)),
+                }
             });
-            // Whatever it is: it is logged, and the port goes on.
+            // Whatever it is: the Python half logs it.
             match result {
                 Ok(_) => Ok(()),
-                Err(error) => names::TWISTED_DATAGRAM_FAILED
-                    .get(py)?
-                    .call1((error,))
+                Err(error) => port
+                    .call_method1(intern!(py, "_protocol_failed"), (error,))
                     .map(drop),
             }
         })
@@ -299,10 +356,7 @@ impl Sink for DatagramSink {
         if !error.is_instance_of::<PyOSError>(py) {
             return Err(error);
         }
-        TwistedDatagrams::inside(port, || {
-            names::TWISTED_NOT_RECEIVED.get(py)?.call1((port, error))?;
-            Ok(())
-        })
+        not_received(port, error)
     }
 
     fn pressure(&self, _port: &Port<'_, '_>, _pressure: Pressure) -> PyResult<()> {
@@ -329,10 +383,7 @@ impl Sink for DatagramSink {
         match reason {
             None => Ok(()),
             // The kernel does not wait for it any more.
-            Some(error) => TwistedDatagrams::inside(port, || {
-                names::TWISTED_NOT_RECEIVED.get(py)?.call1((port, error))?;
-                Ok(())
-            }),
+            Some(error) => not_received(port, error),
         }
     }
 }
