@@ -42,7 +42,7 @@ def test_install_and_uninstall(program):
 
         interloop.run(main())
         interloop.twisted.uninstall()
-        print(patched() == before)
+        print(patched() == before, issubclass(type(installed[0](Deferred())), Deferred))
         interloop.twisted.uninstall()
 
         async def again():
@@ -61,7 +61,7 @@ def test_install_and_uninstall(program):
         "True [False, False, False, False]",
         "slept",
         "deferred",
-        "True",
+        "True False",
         "Task got bad yield",
         "slept",
         "deferred",

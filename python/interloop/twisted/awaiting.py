@@ -72,8 +72,8 @@ def enable() -> None:
     for owner, name, ours in _REPLACED:
         _before[name] = vars(owner)[name]
         setattr(owner, name, ours)
-    # For Twisted's own driver, which may be in the middle of a step.
-    defer.Deferred.register(DeferredAwaiter)
+    # For Twisted's own driver, which may be in the middle of a step. It goes by this list alone, and that can be taken back,
+    # which `Deferred.register()` cannot.
     defer._DEFERRED_SUBCLASSES.append(DeferredAwaiter)  # type: ignore[arg-type]
 
 
