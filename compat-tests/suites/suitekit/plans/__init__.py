@@ -27,6 +27,7 @@ NAMES = (
     "scrapy",
     "crawl",
     "cluster",
+    "jupyter-server",
 )
 
 
