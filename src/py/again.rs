@@ -26,15 +26,18 @@ const TRIES: usize = 4;
 struct Remembered {
     places: [Option<Py<PyBytes>>; PLACES],
     lengths: [usize; PLACES],
+    /// How many places are in use, from the first on.
+    used: usize,
     /// Where the last one is, which often has been let go of already.
     last: usize,
-    /// The one that was taken or put longest ago, as far as anybody knows.
+    /// The one that was taken longest ago, as far as anybody knows. Below `used`, but for 0.
     oldest: usize,
 }
 
 static REMEMBERED: StateCell<Remembered> = StateCell::new(Remembered {
     places: [const { None }; PLACES],
     lengths: [0; PLACES],
+    used: 0,
     last: 0,
     oldest: 0,
 });
@@ -46,15 +49,21 @@ impl Remembered {
         if self.is_free(self.last, length) {
             return Some(self.last);
         }
-        for _ in 0..TRIES {
-            let place = self.oldest;
-            self.oldest = (place + 1) % PLACES;
+        for _ in 0..TRIES.min(self.used) {
+            let place = self.next_oldest();
             if self.is_free(place, length) {
                 self.last = place;
                 return Some(place);
             }
         }
         None
+    }
+
+    #[inline]
+    fn next_oldest(&mut self) -> usize {
+        let place = self.oldest;
+        self.oldest = if place + 1 < self.used { place + 1 } else { 0 };
+        place
     }
 
     #[inline]
@@ -110,8 +119,12 @@ fn remember(bytes: Bound<'_, PyBytes>) -> Bound<'_, PyBytes> {
     let length = bytes.as_bytes().len();
     let kept = bytes.clone().unbind();
     let old = REMEMBERED.with(py, |remembered, _| {
-        let place = remembered.oldest;
-        remembered.oldest = (place + 1) % PLACES;
+        let place = if remembered.used < PLACES {
+            remembered.used += 1;
+            remembered.used - 1
+        } else {
+            remembered.next_oldest()
+        };
         remembered.last = place;
         remembered.lengths[place] = length;
         remembered.places[place].replace(kept)
