@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
+use super::cell::Flag;
 use super::objects;
 
 /// The name of an attribute, and where it was in the dict that was asked last: the instances of a class have their
@@ -76,16 +77,44 @@ impl<'a, 'py> Fields<'a, 'py> {
     /// The attribute, the class's where the instance has none. Errors: AttributeError.
     #[inline]
     pub fn get(&self, attribute: &Attribute) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py();
-        let name = attribute.name(py);
-        let mut place = attribute.place.load(Ordering::Relaxed);
-        match self.entry(&mut place) {
-            // SAFETY: a live object that the dict holds; a new reference is taken before anything else can run.
-            Some((key, value)) if key == name.as_ptr() => unsafe {
-                Ok(Bound::from_borrowed_ptr(py, value))
-            },
-            _ => self.search(attribute, name),
+        let name = attribute.name(self.py());
+        match self.known(name, attribute.place.load(Ordering::Relaxed)) {
+            Some(value) => Ok(value),
+            None => {
+                let (value, place) = self.search(name)?;
+                if let Some(place) = place {
+                    attribute.place.store(place, Ordering::Relaxed);
+                }
+                Ok(value)
+            }
         }
+    }
+
+    /// As [`get`](Self::get), for classes whose instances have their attributes in several orders: each keeps the place itself.
+    #[inline]
+    pub fn get_at(
+        &self,
+        name: &Bound<'py, PyString>,
+        place: &Flag<isize>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.known(name, place.get()) {
+            Some(value) => Ok(value),
+            None => {
+                let (value, found) = self.search(name)?;
+                if let Some(found) = found {
+                    place.set(found);
+                }
+                Ok(value)
+            }
+        }
+    }
+
+    /// The attribute, if it is at that place.
+    #[inline]
+    fn known(&self, name: &Bound<'py, PyString>, mut place: isize) -> Option<Bound<'py, PyAny>> {
+        let (key, value) = self.entry(&mut place)?;
+        // SAFETY: a live object that the dict holds; a new reference is taken before anything else can run.
+        (key == name.as_ptr()).then(|| unsafe { Bound::from_borrowed_ptr(self.py(), value) })
     }
 
     /// The entry (key, value) at a place as `PyDict_Next` counts them, or the first one behind it; the place is then the
@@ -100,25 +129,21 @@ impl<'a, 'py> Fields<'a, 'py> {
         found.then_some((key, value))
     }
 
+    /// The attribute, and its place if it is in the dict by that very name object.
     #[cold]
-    fn search(
-        &self,
-        attribute: &Attribute,
-        name: &Bound<'py, PyString>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn search(&self, name: &Bound<'py, PyString>) -> PyResult<(Bound<'py, PyAny>, Option<isize>)> {
         let Some(value) = self.dict.get_item(name)? else {
-            return self.object.getattr(name);
+            return Ok((self.object.getattr(name)?, None));
         };
         let mut place = 0;
         let mut before = 0;
         while let Some((key, _)) = self.entry(&mut place) {
             if key == name.as_ptr() {
-                attribute.place.store(before, Ordering::Relaxed);
-                break;
+                return Ok((value, Some(before)));
             }
             before = place;
         }
-        Ok(value)
+        Ok((value, None))
     }
 
     /// As [`get`](Self::get), for instances whose attributes are in no particular order.

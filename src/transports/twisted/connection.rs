@@ -73,6 +73,9 @@ pub struct TwistedConnection {
     pub(super) passes: Flag<bool>,
     pub(super) lately: Lately,
     pub(super) seen: Flag<lines::Seen>,
+    /// Where `protocol` and `logstr` are in the instance dict; see `Fields::get_at`.
+    pub(super) protocol_at: Flag<isize>,
+    pub(super) prefix_at: Flag<isize>,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
 }
@@ -322,6 +325,8 @@ impl TwistedConnection {
             passes: Flag::new(false),
             lately: Lately::default(),
             seen: Flag::new(lines::Seen::NOTHING),
+            protocol_at: Flag::new(0),
+            prefix_at: Flag::new(0),
             built: true,
         }
     }

@@ -58,7 +58,8 @@ pub type Kept = StateCell<Option<LogContext>>;
 /// Enters the log context of a connection. Errors: KeyboardInterrupt from its `logPrefix()`.
 #[inline]
 pub fn enter<'py>(connection: &Bound<'py, TwistedConnection>) -> PyResult<Entered<'py>> {
-    let prefix = Fields::of_ours(connection)?.look_up(intern!(connection.py(), "logstr"))?;
+    let place = &connection.get().prefix_at;
+    let prefix = Fields::of_ours(connection)?.get_at(intern!(connection.py(), "logstr"), place)?;
     enter_kept(&connection.get().log, connection.as_any(), prefix)
 }
 

@@ -22,7 +22,9 @@ use crate::sys::ancillary::Message;
 pub struct TwistedSink;
 
 fn face<'a, 'py>(stream: &Stream<'a, 'py>) -> PyResult<&'a Bound<'py, TwistedConnection>> {
-    Ok(stream.object.cast::<TwistedConnection>()?)
+    debug_assert!(stream.object.is_instance_of::<TwistedConnection>());
+    // SAFETY: only `TwistedConnection::enter_loop` makes faces with this sink, for itself.
+    Ok(unsafe { stream.object.cast_unchecked() })
 }
 
 /// Calls a method of the connection with one of the Failures that all share, in its contexts. What it raises is logged.
@@ -133,7 +135,8 @@ impl Sink for TwistedSink {
     fn read(&self, stream: &Stream<'_, '_>) -> PyResult<Taken> {
         let connection = face(stream)?;
         let py = connection.py();
-        let protocol = match Fields::of_ours(connection)?.look_up(intern!(py, "protocol")) {
+        let place = &connection.get().protocol_at;
+        let protocol = match Fields::of_ours(connection)?.get_at(intern!(py, "protocol"), place) {
             Ok(protocol) => protocol,
             Err(error) => return told(connection, |_| Err(error)),
         };
