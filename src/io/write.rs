@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, IoSlice};
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::file::Sent;
 use super::layer::{self, Layer};
@@ -84,6 +85,39 @@ pub fn write(core: &Bound<'_, LoopCore>, key: Key, data: Data<'_>) -> PyResult<W
             keep(core, key, rest)?;
             Ok(Ok(()))
         }
+    }
+}
+
+/// Keeps `data` until the end of the turn, for a stream that sends then; any other one does as in [`write`].
+pub fn write_held(
+    core: &Bound<'_, LoopCore>,
+    key: Key,
+    data: &Bound<'_, PyBytes>,
+) -> PyResult<Written> {
+    if data.as_bytes().is_empty() {
+        return Ok(Ok(()));
+    }
+    let chunk = Data::Bytes(data.clone()).keep(0);
+    let outcome = core.get().state.with(core.py(), |state, refs| {
+        let Some(mut parts) = parts(state, key) else {
+            return (Err(Some(WriteRefused::Closed)), Some(chunk));
+        };
+        let stream = &mut *parts.stream;
+        if stream.flush != Flush::EndOfTurn || stream.layer.is_some() || stream.file.is_some() {
+            return (Err(None), Some(chunk));
+        }
+        if let Err(refused) = stream.life.may_write(stream.rules) {
+            return (Err(Some(refused)), Some(chunk));
+        }
+        let returned = stream.out.push(chunk);
+        let pressure = stream.marks.grown(stream.out.len());
+        parts.hold();
+        (Ok(told(&parts, refs, pressure)), returned)
+    });
+    match outcome {
+        (Ok(told), _returned) => tell(core, key, told).map(Ok),
+        (Err(Some(refused)), _) => Ok(Err(refused)),
+        (Err(None), _) => write(core, key, Data::Bytes(data.clone())),
     }
 }
 
@@ -185,16 +219,57 @@ impl Parts<'_> {
     }
 }
 
+/// What a stream does at the end of a turn.
+enum Held {
+    /// Its face has something to write first.
+    Fill(Face),
+    /// All that there was has left.
+    Left(Option<Chunk>),
+    /// There is more to it; with the answer of a send that was tried.
+    More(Option<io::Result<usize>>),
+}
+
 fn flush_held(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
-    let filling = core.get().state.with(core.py(), |state, refs| {
+    let held = core.get().state.with(core.py(), |state, refs| {
         let stream = state.driver::<Stream>(key)?;
         stream.flush_queued = false;
-        std::mem::take(&mut stream.fill).then(|| stream.face.clone_ref(refs))
+        Some(if std::mem::take(&mut stream.fill) {
+            Held::Fill(stream.face.clone_ref(refs))
+        } else {
+            send_only(stream)
+        })
     });
-    if let Some(face) = filling {
-        face.call(core, key, |sink, stream| sink.fill(stream))?;
+    match held {
+        None => Ok(()),
+        Some(Held::Fill(face)) => {
+            face.call(core, key, |sink, stream| sink.fill(stream))?;
+            flush(core, key)
+        }
+        Some(Held::Left(_chunk)) => Ok(()),
+        Some(Held::More(tried)) => flush_from(core, key, tried),
     }
-    flush(core, key)
+}
+
+/// The usual end of a turn in one go: one chunk, which the kernel takes whole, and nobody to be told.
+#[inline]
+fn send_only(stream: &mut Stream) -> Held {
+    if stream.layer.is_some()
+        || stream.file.is_some()
+        || stream.tell_drained
+        || stream.marks.paused()
+        || stream.is_ending()
+        || !stream.life.may_send()
+        || stream.next_leaving().is_some()
+    {
+        return Held::More(None);
+    }
+    let Some(only) = stream.out.only() else {
+        return Held::More(None);
+    };
+    match stream.medium.send(stream.fd, only) {
+        Ok(count) if count == stream.out.len() => Held::Left(stream.out.take_only()),
+        tried => Held::More(Some(tried)),
+    }
 }
 
 /// Sends what a face has made in a block of its own, when it is asked at the end of a turn (`now`); what the kernel
@@ -231,8 +306,17 @@ pub fn send_made(core: &Bound<'_, LoopCore>, key: Key, wire: &[u8], now: bool) -
 
 /// Sends as much of the write buffer as the kernel takes, in as few calls as possible.
 pub fn flush(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
+    flush_from(core, key, None)
+}
+
+/// The same; `tried` is what the first send has answered, if it was tried.
+fn flush_from(
+    core: &Bound<'_, LoopCore>,
+    key: Key,
+    mut tried: Option<io::Result<usize>>,
+) -> PyResult<()> {
     // Again once at most: for a layer's last word.
-    while flush_once(core, key)? {}
+    while flush_once(core, key, &mut tried)? {}
     Ok(())
 }
 
@@ -252,7 +336,11 @@ struct Telling {
     file: Option<Sent>,
 }
 
-fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
+fn flush_once(
+    core: &Bound<'_, LoopCore>,
+    key: Key,
+    tried: &mut Option<io::Result<usize>>,
+) -> PyResult<bool> {
     let py = core.py();
     let outcome = core.get().state.with(py, |state, refs| {
         let mut parts = parts(state, key)?;
@@ -262,7 +350,11 @@ fn flush_once(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
         let mut finished = Left::default();
         let mut result = Ok(());
         while !parts.stream.out.is_empty() {
-            match send_some(parts.stream) {
+            let sent = match tried.take() {
+                Some(sent) => sent,
+                None => send_some(parts.stream),
+            };
+            match sent {
                 Ok(count) => finished.add(parts.stream.out.advance(count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     result = parts.wait_for_room();

@@ -133,6 +133,17 @@ impl<C: AsRef<[u8]>> WriteBuffer<C> {
         Some(&bytes[..bytes.len().min(MAX_BATCH_BYTES)])
     }
 
+    /// Takes the chunk that [`only`](Self::only) answered, all of which has left.
+    #[inline]
+    #[must_use = "finished chunks must be dropped outside of any borrow"]
+    pub fn take_only(&mut self) -> Option<C> {
+        let chunks = self.chunks.as_deref_mut()?;
+        debug_assert_eq!(chunks.len(), 1);
+        self.len = 0;
+        self.front_offset = 0;
+        chunks.pop_front()
+    }
+
     /// Points `out` at the first unsent bytes, at most [`MAX_BATCH_BYTES`] of them, and answers how many slices were
     /// filled.
     pub fn fill_iovec<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {

@@ -194,7 +194,7 @@ impl TwistedConnection {
             return Ok(());
         };
         // Refused: it is ending, and what is written then is lost, as in Twisted.
-        let _ = write::write(&place.core, place.key, Data::Bytes(data.clone()))?;
+        let _ = write::write_held(&place.core, place.key, data)?;
         if connection.has_producer.get() {
             Self::pause_producer(slf, &place)?;
         }
