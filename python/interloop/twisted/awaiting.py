@@ -72,8 +72,9 @@ def enable() -> None:
     for owner, name, ours in _REPLACED:
         _before[name] = vars(owner)[name]
         setattr(owner, name, ours)
-    # For Twisted's own driver, which may be in the middle of a step. It goes by this list alone, and that can be taken back,
-    # which `Deferred.register()` cannot.
+    # For Twisted's own driver, which may be in the middle of a step. All classes in that list are subclasses to those who look,
+    # Twisted's tests among them, so it is registered as one: the one thing here that cannot be taken back.
+    defer.Deferred.register(DeferredAwaiter)
     defer._DEFERRED_SUBCLASSES.append(DeferredAwaiter)  # type: ignore[arg-type]
 
 
