@@ -213,6 +213,8 @@ def test_in_a_browser(name, tmp_path):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                # Debian's is a script that starts the browser: they are to end together.
+                start_new_session=True,
             )
             seen = asyncio.ensure_future(three_notes(client))
             ended = asyncio.ensure_future(browser.wait())
@@ -223,7 +225,7 @@ def test_in_a_browser(name, tmp_path):
             finally:
                 seen.cancel()
                 if not ended.done():
-                    browser.kill()
+                    os.killpg(browser.pid, signal.SIGKILL)
                 await ended
 
     with stage(name, tmp_path) as url:
