@@ -93,7 +93,7 @@ impl TwistedConnection {
         let aborting = value.is_truthy()?;
         self.aborting.set(aborting);
         self.tell_drained(value.py());
-        if aborting && let Some(place) = self.place(value.py()) {
+        if aborting && let Some(place) = self.home.place(value.py()) {
             adopted::discard(&place.core, place.key);
         }
         Ok(())

@@ -143,10 +143,10 @@ impl TwistedConnection {
         let py = slf.py();
         let connection = slf.get();
         let socket = connection.socket_object(py);
-        if let Some(place) = connection.place(py) {
+        if let Some(place) = connection.home.place(py) {
             // Before the number is free for somebody else. A Python socket may have a duplicate.
             let stream = adopted::take(&place.core, place.key, socket.is_some());
-            connection.left(py);
+            connection.home.leave(py);
             drop(stream);
         }
         let registry = connection.inner.with(py, |inner, _| inner.registry.take());

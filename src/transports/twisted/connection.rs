@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PySet, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::home::{Home, Place, Resident};
 use super::lines;
-use super::log_context;
 use super::sink::TwistedSink;
 use super::tls::TwistedTls;
 use crate::io::medium::{Medium, Owner};
@@ -18,7 +18,6 @@ use crate::io::receive::Lately;
 use crate::io::sink::Face;
 use crate::io::stream::{self, Flush, Options, Stream};
 use crate::io::{adopted, read, write};
-use crate::poll::Key;
 use crate::proto::marks::WaterMarks;
 use crate::proto::phase::WriteRules;
 use crate::py::bytes::Data;
@@ -37,10 +36,6 @@ const OPTIONS: Options = Options {
 };
 
 pub(super) struct Inner {
-    /// The loop that has the stream.
-    core: Option<Py<LoopCore>>,
-    /// In which the protocol is called: the one in which the connection was made.
-    context: Option<Py<PyAny>>,
     pub(super) producer: Option<Py<PyAny>>,
     /// The local address, once it was asked for.
     pub(super) host: Option<Py<PyTuple>>,
@@ -55,9 +50,8 @@ pub(super) struct Inner {
 /// The native half of a Twisted transport. All methods belong to the reactor's thread.
 #[pyclass(frozen, subclass, dict, weakref, module = "interloop._core")]
 pub struct TwistedConnection {
+    pub(super) home: Home,
     pub(super) inner: StateCell<Inner>,
-    pub(super) log: log_context::Kept,
-    key: Flag<Key>,
     /// The descriptor while only we know it, else negative.
     pub(super) fd: Flag<Fd>,
     pub(super) connected: Flag<bool>,
@@ -73,47 +67,20 @@ pub struct TwistedConnection {
     pub(super) passes: Flag<bool>,
     pub(super) lately: Lately,
     pub(super) seen: Flag<lines::Seen>,
-    /// Where `protocol` and `logstr` are in the instance dict; see `Fields::get_at`.
+    /// Where `protocol` is in the instance dict; see `Fields::get_at`.
     pub(super) protocol_at: Flag<isize>,
-    pub(super) prefix_at: Flag<isize>,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
 }
 
-/// Where a connection's stream is, or a port's socket.
-pub(super) struct Place<'py> {
-    pub core: Bound<'py, LoopCore>,
-    pub key: Key,
+impl Resident for TwistedConnection {
+    #[inline]
+    fn home(&self) -> &Home {
+        &self.home
+    }
 }
 
 impl TwistedConnection {
-    #[inline]
-    pub(super) fn place<'py>(&self, py: Python<'py>) -> Option<Place<'py>> {
-        let core = self.inner.with(py, |inner, refs| {
-            inner.core.as_ref().map(|core| refs.clone(core))
-        })?;
-        Some(Place {
-            core: core.into_bound(py),
-            key: self.key.get(),
-        })
-    }
-
-    /// The stream has left the loop.
-    pub(super) fn left(&self, py: Python<'_>) {
-        let core = self.inner.with(py, |inner, _| inner.core.take());
-        self.key.set(Key::NONE);
-        drop(core);
-    }
-
-    #[inline]
-    pub(super) fn context<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.inner
-            .with(py, |inner, refs| {
-                inner.context.as_ref().map(|context| refs.clone(context))
-            })
-            .map(|context| context.into_bound(py))
-    }
-
     /// Puts a connected descriptor into the loop. Its protocol is called in `context`.
     pub(super) fn enter_loop(
         slf: &Bound<'_, Self>,
@@ -131,16 +98,12 @@ impl TwistedConnection {
             sink: &TwistedSink,
         };
         let stream = Stream::new(fd, medium, owner, face, OPTIONS);
-        let (context, registry) = (context.unbind(), connections.clone().unbind());
-        connection.key.set(adopted::adopt(core, stream)?);
-        let place = core.clone().unbind();
-        let old = connection.inner.with(slf.py(), |inner, _| {
-            inner.core = Some(place);
-            (
-                inner.context.replace(context),
-                inner.registry.replace(registry),
-            )
-        });
+        let registry = connections.clone().unbind();
+        connection.home.enter(core, adopted::adopt(core, stream)?);
+        connection.home.set_context(context);
+        let old = connection
+            .inner
+            .with(slf.py(), |inner, _| inner.registry.replace(registry));
         drop(old);
         connection.tell_drained(slf.py());
         connections.add(slf)
@@ -148,7 +111,7 @@ impl TwistedConnection {
 
     /// Whether the end of the buffer has a consequence, which the face wants to hear of.
     pub(super) fn tell_drained(&self, py: Python<'_>) {
-        if let Some(place) = self.place(py) {
+        if let Some(place) = self.home.place(py) {
             let ending = self.disconnecting.get()
                 || self.write_disconnecting.get() && !self.write_disconnected.get();
             let tell = (self.has_producer.get() || ending) && !self.aborting.get();
@@ -190,7 +153,7 @@ impl TwistedConnection {
         if !connection.accepts() {
             return Ok(());
         }
-        let Some(place) = connection.place(slf.py()) else {
+        let Some(place) = connection.home.place(slf.py()) else {
             return Ok(());
         };
         // Refused: it is ending, and what is written then is lost, as in Twisted.
@@ -207,7 +170,7 @@ impl TwistedConnection {
         if !connection.accepts() {
             return Ok(());
         }
-        let Some(place) = connection.place(slf.py()) else {
+        let Some(place) = connection.home.place(slf.py()) else {
             return Ok(());
         };
         write::send_made(&place.core, place.key, wire, now)?;
@@ -264,7 +227,7 @@ impl TwistedConnection {
         if !connection.accepts() {
             return Ok(());
         }
-        let Some(place) = connection.place(slf.py()) else {
+        let Some(place) = connection.home.place(slf.py()) else {
             return Ok(());
         };
         for piece in pieces {
@@ -301,18 +264,15 @@ impl TwistedConnection {
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         TwistedConnection {
+            home: Home::new(),
             inner: StateCell::new(Inner {
-                core: None,
-                context: None,
                 producer: None,
                 host: None,
                 socket: None,
                 registry: None,
                 filler: None,
             }),
-            log: StateCell::new(None),
             fd: Flag::new(-1),
-            key: Flag::new(Key::NONE),
             connected: Flag::new(false),
             disconnected: Flag::new(false),
             disconnecting: Flag::new(false),
@@ -326,7 +286,6 @@ impl TwistedConnection {
             lately: Lately::default(),
             seen: Flag::new(lines::Seen::NOTHING),
             protocol_at: Flag::new(0),
-            prefix_at: Flag::new(0),
             built: true,
         }
     }
@@ -343,7 +302,7 @@ impl TwistedConnection {
         let py = slf.py();
         r#loop.get().check_closed()?;
         let fd: Fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
-        if slf.get().place(py).is_some() {
+        if slf.get().home.place(py).is_some() {
             return Err(PyRuntimeError::new_err(
                 "the connection is in a loop already",
             ));
@@ -366,9 +325,9 @@ impl TwistedConnection {
     /// Nothing when it is in none.
     fn _leave(slf: &Bound<'_, Self>) {
         let py = slf.py();
-        if let Some(place) = slf.get().place(py) {
+        if let Some(place) = slf.get().home.place(py) {
             let stream = adopted::take(&place.core, place.key, true);
-            slf.get().left(py);
+            slf.get().home.leave(py);
             drop(stream);
         }
     }
@@ -377,33 +336,27 @@ impl TwistedConnection {
     fn _move(slf: &Bound<'_, Self>, r#loop: &Bound<'_, LoopCore>) -> PyResult<()> {
         let py = slf.py();
         r#loop.get().check_closed()?;
-        let Some(place) = slf.get().place(py) else {
+        let Some(place) = slf.get().home.place(py) else {
             return Ok(());
         };
         let Some(stream) = adopted::take(&place.core, place.key, true) else {
             return Ok(());
         };
         let key = adopted::adopt(r#loop, *stream)?;
-        let core = r#loop.clone().unbind();
-        slf.get().key.set(key);
-        let old = slf
-            .get()
-            .inner
-            .with(py, |inner, _| inner.core.replace(core));
-        drop(old);
+        slf.get().home.enter(r#loop, key);
         Ok(())
     }
 
     /// Whether it is in a loop.
     #[getter]
     fn _joined(&self, py: Python<'_>) -> bool {
-        self.place(py).is_some()
+        self.home.place(py).is_some()
     }
 
     /// Whether it is being read.
     #[getter]
     fn _reading(&self, py: Python<'_>) -> bool {
-        self.place(py).is_some_and(|place| {
+        self.home.place(py).is_some_and(|place| {
             stream::with(&place.core, place.key, |stream| stream.is_reading()).unwrap_or(false)
         })
     }
@@ -411,14 +364,15 @@ impl TwistedConnection {
     /// Bytes that wait to be sent.
     #[getter]
     fn _waiting(&self, py: Python<'_>) -> usize {
-        self.place(py)
+        self.home
+            .place(py)
             .and_then(|place| stream::with(&place.core, place.key, |stream| stream.buffered()))
             .unwrap_or(0)
     }
 
     /// Ends the connection as one that everything was sent on: `connectionLost(ConnectionDone)` in the next turn.
     fn _finish(slf: &Bound<'_, Self>) {
-        if let Some(place) = slf.get().place(slf.py()) {
+        if let Some(place) = slf.get().home.place(slf.py()) {
             stream::close(&place.core, place.key);
         }
     }
@@ -483,7 +437,7 @@ impl TwistedConnection {
     /// Like `FileDescriptor.startReading`.
     #[pyo3(name = "startReading")]
     fn start_reading(slf: &Bound<'_, Self>) -> PyResult<()> {
-        match slf.get().place(slf.py()) {
+        match slf.get().home.place(slf.py()) {
             Some(place) => read::resume(&place.core, place.key),
             None => {
                 slf.call_method0(intern!(slf.py(), "_start_reading"))?;
@@ -495,7 +449,7 @@ impl TwistedConnection {
     /// Like `FileDescriptor.stopReading`.
     #[pyo3(name = "stopReading")]
     fn stop_reading(slf: &Bound<'_, Self>) -> PyResult<()> {
-        match slf.get().place(slf.py()) {
+        match slf.get().home.place(slf.py()) {
             Some(place) => read::pause(&place.core, place.key),
             None => {
                 slf.call_method0(intern!(slf.py(), "_stop_reading"))?;
@@ -507,7 +461,7 @@ impl TwistedConnection {
     /// Like `FileDescriptor.startWriting`: what waits leaves at the end of the turn, and what waits for that happens.
     #[pyo3(name = "startWriting")]
     fn start_writing(slf: &Bound<'_, Self>) -> PyResult<()> {
-        match slf.get().place(slf.py()) {
+        match slf.get().home.place(slf.py()) {
             Some(place) => adopted::hold(&place.core, place.key),
             None => {
                 slf.call_method0(intern!(slf.py(), "_start_writing"))?;
@@ -520,7 +474,7 @@ impl TwistedConnection {
     /// themselves.
     #[pyo3(name = "stopWriting")]
     fn stop_writing(slf: &Bound<'_, Self>) -> PyResult<()> {
-        if slf.get().place(slf.py()).is_none() {
+        if slf.get().home.place(slf.py()).is_none() {
             slf.call_method0(intern!(slf.py(), "_stop_writing"))?;
         }
         Ok(())
@@ -542,29 +496,25 @@ impl TwistedConnection {
         }
         self.inner
             .try_with(|inner| {
-                visit.call(inner.core.as_ref())?;
-                visit.call(inner.context.as_ref())?;
                 visit.call(inner.producer.as_ref())?;
                 visit.call(inner.filler.as_ref())?;
                 visit.call(inner.socket.as_ref())?;
                 visit.call(inner.registry.as_ref())
             })
             .unwrap_or(Ok(()))?;
-        log_context::visit(&self.log, &visit)
+        self.home.visit(&visit)
     }
 
     fn __clear__(&self, py: Python<'_>) {
         let taken = self.inner.with(py, |inner, _| {
             (
-                inner.core.take(),
-                inner.context.take(),
                 inner.producer.take(),
                 inner.socket.take(),
                 inner.registry.take(),
                 inner.filler.take(),
             )
         });
-        let log = self.log.with(py, |log, _| log.take());
-        drop((taken, log));
+        drop(taken);
+        self.home.clear(py);
     }
 }

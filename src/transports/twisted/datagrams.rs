@@ -9,11 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::connection::Place;
-use super::log_context;
+use super::home::{Home, Resident, inside};
 use crate::io::datagram::{self, Datagram, Datagrams, Face, Options, Port, Sink};
 use crate::io::sink::Failed;
-use crate::poll::Key;
 use crate::proto::marks::{Pressure, WaterMarks};
 use crate::py::address::{Kind, Naming};
 use crate::py::cell::{Flag, StateCell};
@@ -29,20 +27,12 @@ const OPTIONS: Options = Options {
     outlives: true,
 };
 
-struct Inner {
-    core: Option<Py<LoopCore>>,
-    /// In which the protocol is called: the one in which the port began to listen.
-    context: Option<Py<PyAny>>,
-    /// What had been received when its loop was closed.
-    inbox: VecDeque<Datagram>,
-}
-
 /// The native half of a Twisted datagram port. All methods belong to the reactor's thread.
 #[pyclass(frozen, subclass, dict, weakref, module = "interloop._core")]
 pub struct TwistedDatagrams {
-    inner: StateCell<Inner>,
-    log: log_context::Kept,
-    key: Flag<Key>,
+    home: Home,
+    /// What had been received when its loop was closed.
+    inbox: StateCell<VecDeque<Datagram>>,
     /// The rest of longer ones is cut off.
     longest: Flag<usize>,
     /// The protocol is told who sent a datagram.
@@ -51,46 +41,14 @@ pub struct TwistedDatagrams {
     built: bool,
 }
 
+impl Resident for TwistedDatagrams {
+    #[inline]
+    fn home(&self) -> &Home {
+        &self.home
+    }
+}
+
 impl TwistedDatagrams {
-    #[inline]
-    fn place<'py>(&self, py: Python<'py>) -> Option<Place<'py>> {
-        let core = self.inner.with(py, |inner, refs| {
-            inner.core.as_ref().map(|core| refs.clone(core))
-        })?;
-        Some(Place {
-            core: core.into_bound(py),
-            key: self.key.get(),
-        })
-    }
-
-    #[inline]
-    fn context<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.inner
-            .with(py, |inner, refs| {
-                inner.context.as_ref().map(|context| refs.clone(context))
-            })
-            .map(|context| context.into_bound(py))
-    }
-
-    fn set_place(&self, py: Python<'_>, core: Option<Py<LoopCore>>, key: Key) {
-        self.key.set(key);
-        let old = self
-            .inner
-            .with(py, |inner, _| std::mem::replace(&mut inner.core, core));
-        drop(old);
-    }
-
-    /// In the contexts of the port.
-    #[inline]
-    fn inside(slf: &Bound<'_, Self>, body: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
-        let py = slf.py();
-        let context = slf.get().context(py);
-        let _entered = context.as_ref().and_then(call::enter);
-        let prefix = slf.getattr(intern!(py, "logstr"))?;
-        let _logging = log_context::enter_kept(&slf.get().log, slf.as_any(), prefix)?;
-        body()
-    }
-
     /// Sends bytes, to the peer of a connected socket or to `address`. None for what only Twisted's own half understands.
     #[inline]
     fn send<'py>(
@@ -102,7 +60,7 @@ impl TwistedDatagrams {
         let Ok(bytes) = datagram.cast::<PyBytes>() else {
             return Ok(None);
         };
-        let Some(place) = slf.get().place(py) else {
+        let Some(place) = slf.get().home.place(py) else {
             return Ok(None);
         };
         let bytes = bytes.as_bytes();
@@ -124,13 +82,8 @@ impl TwistedDatagrams {
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         TwistedDatagrams {
-            inner: StateCell::new(Inner {
-                core: None,
-                context: None,
-                inbox: VecDeque::new(),
-            }),
-            log: StateCell::new(None),
-            key: Flag::new(Key::NONE),
+            home: Home::new(),
+            inbox: StateCell::new(VecDeque::new()),
             longest: Flag::new(0),
             tells_sender: Flag::new(true),
             built: true,
@@ -150,20 +103,18 @@ impl TwistedDatagrams {
         let port = slf.get();
         r#loop.get().check_closed()?;
         port.tells_sender.set(tells_sender);
-        if let Some(place) = port.place(py)
+        if let Some(place) = port.home.place(py)
             && place.core.is(r#loop)
             && datagram::with(&place.core, place.key, |_| ()).is_some()
         {
             return datagram::resume(&place.core, place.key);
         }
-        if port.context(py).is_none() {
-            let context = call::copy_context(py)?.unbind();
-            drop(
-                port.inner
-                    .with(py, |inner, _| inner.context.replace(context)),
-            );
+        // The context in which it began to listen.
+        if port.home.context(py).is_none() {
+            port.home.set_context(call::copy_context(py)?);
         }
         let taken = port
+            .home
             .place(py)
             .and_then(|place| datagram::take(&place.core, place.key));
         let datagrams = match taken {
@@ -177,21 +128,19 @@ impl TwistedDatagrams {
                     sink: &DatagramSink,
                 };
                 let owner = socket.clone().unbind();
-                let inbox = port
-                    .inner
-                    .with(py, |inner, _| std::mem::take(&mut inner.inbox));
+                let inbox = port.inbox.with(py, |inbox, _| std::mem::take(inbox));
                 Datagrams::new(fd, owner, Kind::of(&local), false, face, OPTIONS).with_inbox(inbox)
             }
         };
-        port.set_place(py, None, Key::NONE);
+        port.home.leave(py);
         let key = datagram::adopt(r#loop, datagrams)?;
-        port.set_place(py, Some(r#loop.clone().unbind()), key);
+        port.home.enter(r#loop, key);
         datagram::resume(r#loop, key)
     }
 
     /// Receives no more for now. What was received already waits. Nothing when it does not receive.
     fn _pause(&self, py: Python<'_>) -> PyResult<()> {
-        match self.place(py) {
+        match self.home.place(py) {
             Some(place) => datagram::pause(&place.core, place.key),
             None => Ok(()),
         }
@@ -199,9 +148,9 @@ impl TwistedDatagrams {
 
     /// Leaves the loop. The socket stays open. Nothing when it is in none.
     fn _leave(&self, py: Python<'_>) {
-        if let Some(place) = self.place(py) {
+        if let Some(place) = self.home.place(py) {
             let datagrams = datagram::take(&place.core, place.key);
-            self.set_place(py, None, Key::NONE);
+            self.home.leave(py);
             drop(datagrams);
         }
     }
@@ -209,7 +158,7 @@ impl TwistedDatagrams {
     /// Whether datagrams are received.
     #[getter]
     fn _listening(&self, py: Python<'_>) -> bool {
-        self.place(py).is_some_and(|place| {
+        self.home.place(py).is_some_and(|place| {
             datagram::with(&place.core, place.key, |port| port.is_reading()).unwrap_or(false)
         })
     }
@@ -270,26 +219,16 @@ impl TwistedDatagrams {
         if !self.built {
             return Ok(());
         }
-        self.inner
-            .try_with(|inner| {
-                visit.call(inner.core.as_ref())?;
-                visit.call(inner.context.as_ref())?;
-                inner
-                    .inbox
-                    .iter()
-                    .try_for_each(|(_, sender)| visit.call(sender))
-            })
+        self.inbox
+            .try_with(|inbox| inbox.iter().try_for_each(|(_, sender)| visit.call(sender)))
             .unwrap_or(Ok(()))?;
-        log_context::visit(&self.log, &visit)
+        self.home.visit(&visit)
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let taken = self.inner.with(py, |inner, _| {
-            let inbox = std::mem::take(&mut inner.inbox);
-            (inner.core.take(), inner.context.take(), inbox)
-        });
-        let log = self.log.with(py, |log, _| log.take());
-        drop((taken, log));
+        let inbox = self.inbox.with(py, |inbox, _| std::mem::take(inbox));
+        drop(inbox);
+        self.home.clear(py);
     }
 }
 
@@ -301,7 +240,7 @@ fn face<'a, 'py>(port: &Port<'a, 'py>) -> PyResult<&'a Bound<'py, TwistedDatagra
 }
 
 fn not_received(port: &Bound<'_, TwistedDatagrams>, error: PyErr) -> PyResult<()> {
-    TwistedDatagrams::inside(port, || {
+    inside(port, || {
         port.call_method1(intern!(port.py(), "_not_received"), (error,))
             .map(drop)
     })
@@ -326,7 +265,7 @@ impl Sink for DatagramSink {
         let cut = (data.as_bytes().len() > longest)
             .then(|| PyBytes::new(py, &data.as_bytes()[..longest]));
         let data = cut.as_ref().unwrap_or(data);
-        TwistedDatagrams::inside(port, || {
+        inside(port, || {
             let name = intern!(py, "datagramReceived");
             let result = port.getattr(intern!(py, "protocol")).and_then(|protocol| {
                 match port.get().tells_sender.get() {
@@ -367,11 +306,11 @@ impl Sink for DatagramSink {
     fn left(&self, object: &Bound<'_, PyAny>, inbox: VecDeque<Datagram>) {
         let py = object.py();
         if let Ok(port) = object.cast::<TwistedDatagrams>() {
-            port.get().set_place(py, None, Key::NONE);
+            port.get().home.leave(py);
             let old = port
                 .get()
-                .inner
-                .with(py, |inner, _| std::mem::replace(&mut inner.inbox, inbox));
+                .inbox
+                .with(py, |place, _| std::mem::replace(place, inbox));
             drop(old);
         }
     }
@@ -379,7 +318,7 @@ impl Sink for DatagramSink {
     fn lost(&self, port: &Port<'_, '_>, reason: Option<PyErr>) -> PyResult<()> {
         let port = face(port)?;
         let py = port.py();
-        port.get().set_place(py, None, Key::NONE);
+        port.get().home.leave(py);
         match reason {
             None => Ok(()),
             // The kernel does not wait for it any more.

@@ -9,6 +9,7 @@ use pyo3::types::{PyAny, PyDict, PyList, PyString};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::connection::TwistedConnection;
+use super::home::Resident;
 use crate::py::cell::StateCell;
 use crate::py::fields::Fields;
 use crate::py::names;
@@ -55,12 +56,13 @@ impl Drop for Entered<'_> {
 /// Where a transport keeps the one it made last.
 pub type Kept = StateCell<Option<LogContext>>;
 
-/// Enters the log context of a connection. Errors: KeyboardInterrupt from its `logPrefix()`.
+/// Enters the log context of a transport whose prefix is its `logstr`. Errors: KeyboardInterrupt from its `logPrefix()`.
 #[inline]
-pub fn enter<'py>(connection: &Bound<'py, TwistedConnection>) -> PyResult<Entered<'py>> {
-    let place = &connection.get().prefix_at;
-    let prefix = Fields::of_ours(connection)?.get_at(intern!(connection.py(), "logstr"), place)?;
-    enter_kept(&connection.get().log, connection.as_any(), prefix)
+pub fn enter<'py, T: Resident>(transport: &Bound<'py, T>) -> PyResult<Entered<'py>> {
+    let home = transport.get().home();
+    let name = intern!(transport.py(), "logstr");
+    let prefix = Fields::of_ours(transport)?.get_at(name, &home.prefix_at)?;
+    enter_kept(&home.log, transport.as_any(), prefix)
 }
 
 /// Enters the log context of a transport, the one that is kept if it was made for the same `prefix`: for what the
@@ -149,7 +151,11 @@ pub fn derive(
         base,
         dict: dict.unbind(),
     };
-    let old = connection.get().log.with(py, |kept, _| kept.replace(log));
+    let old = connection
+        .get()
+        .home
+        .log
+        .with(py, |kept, _| kept.replace(log));
     drop(old);
     Ok(())
 }

@@ -9,6 +9,7 @@ mod datagrams;
 mod declared;
 mod delayed_attributes;
 mod delayed_call;
+mod home;
 mod lines;
 mod log_context;
 mod passing;

@@ -4,11 +4,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use super::connection::TwistedConnection;
-use super::log_context;
+use super::home::inside;
 use crate::io::passing;
 use crate::io::sink::Stream;
 use crate::io::stream;
-use crate::py::{call, names};
+use crate::py::names;
 use crate::sys::ancillary::Message;
 use crate::sys::{Fd, IntoRawFd};
 
@@ -68,10 +68,12 @@ pub fn look(stream: &Stream<'_, '_>, connection: &Bound<'_, TwistedConnection>) 
     });
     if overrun == Some(true) {
         let py = connection.py();
-        let context = connection.get().context(py);
-        let _entered = context.as_ref().and_then(call::enter);
-        let _logging = log_context::enter(connection)?;
-        names::TWISTED_OVERRUN.get(py)?.call1((connection,))?;
+        inside(connection, || {
+            names::TWISTED_OVERRUN
+                .get(py)?
+                .call1((connection,))
+                .map(drop)
+        })?;
     }
     Ok(())
 }
@@ -80,7 +82,7 @@ pub fn look(stream: &Stream<'_, '_>, connection: &Bound<'_, TwistedConnection>) 
 impl TwistedConnection {
     /// Queues a descriptor, which leaves with the next byte; it has to be open until then. Nothing on one that is over.
     fn _pass(slf: &Bound<'_, Self>, descriptor: Fd) {
-        if let Some(place) = slf.get().place(slf.py()) {
+        if let Some(place) = slf.get().home.place(slf.py()) {
             passing::queue(&place.core, place.key, descriptor);
         }
     }
@@ -88,7 +90,8 @@ impl TwistedConnection {
     /// How many descriptors wait to be sent.
     #[getter]
     fn _passing(&self, py: Python<'_>) -> usize {
-        self.place(py)
+        self.home
+            .place(py)
             .and_then(|place| stream::with(&place.core, place.key, |stream| stream.leaving()))
             .unwrap_or(0)
     }

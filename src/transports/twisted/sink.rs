@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::connection::TwistedConnection;
+use super::home::inside;
 use super::lines;
 use super::tls::TwistedTls;
 use super::{log_context, passing};
@@ -34,17 +35,16 @@ fn tell(
     reason: &names::Imported,
 ) -> PyResult<()> {
     let py = connection.py();
-    let context = connection.get().context(py);
-    let _entered = context.as_ref().and_then(call::enter);
-    let _logging = log_context::enter(connection)?;
-    match call::call_method1(connection, method, &reason.get(py)?) {
-        Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => Err(error),
-        Err(error) => {
-            names::TWISTED_FAILED.get(py)?.call1((connection, error))?;
-            Ok(())
+    inside(connection, || {
+        match call::call_method1(connection, method, &reason.get(py)?) {
+            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => Err(error),
+            Err(error) => {
+                names::TWISTED_FAILED.get(py)?.call1((connection, error))?;
+                Ok(())
+            }
+            Ok(_) => Ok(()),
         }
-        Ok(_) => Ok(()),
-    }
+    })
 }
 
 /// Has bytes taken straight from where they were received, by what `tell` does for that protocol.
@@ -110,7 +110,7 @@ fn told(
     tell: impl FnOnce(bool) -> PyResult<()>,
 ) -> PyResult<Taken> {
     let py = connection.py();
-    let context = connection.get().context(py);
+    let context = connection.get().home.context(py);
     let entered = context.as_ref().and_then(call::enter);
     let logging = log_context::enter(connection)?;
     let result = tell(logging.made);
@@ -199,10 +199,7 @@ impl Sink for TwistedSink {
         let connection = face(stream)?;
         if let Some(next) = TwistedConnection::after_drain(connection)? {
             let py = connection.py();
-            let context = connection.get().context(py);
-            let _entered = context.as_ref().and_then(call::enter);
-            let _logging = log_context::enter(connection)?;
-            next.get(py)?.call1((connection,))?;
+            inside(connection, || next.get(py)?.call1((connection,)).map(drop))?;
         }
         Ok(())
     }
@@ -214,7 +211,7 @@ impl Sink for TwistedSink {
 
     fn lost(&self, stream: &Stream<'_, '_>, reason: Option<PyErr>) -> PyResult<()> {
         let connection = face(stream)?;
-        connection.get().left(connection.py());
+        connection.get().home.leave(connection.py());
         tell(
             connection,
             intern!(connection.py(), "connectionLost"),

@@ -237,7 +237,10 @@ impl TwistedTls {
             call::call_method1(slf, intern!(py, "_write"), bytes.as_any())?;
             return Ok(());
         };
-        let core = slf.get().connection(py).and_then(|one| one.get().place(py));
+        let core = slf
+            .get()
+            .connection(py)
+            .and_then(|one| one.get().home.place(py));
         let core = core.as_ref().map(|place| place.core.get());
         let mut wire = core.map_or_else(Vec::new, |core| core.take_wire(py));
         let written = engine.write(py, bytes.as_bytes(), &mut wire);
@@ -411,7 +414,7 @@ impl TwistedTls {
             return Self::flush(slf, Leaves::EndOfTurn);
         }
         if before == 0
-            && let Some(place) = connection.get().place(py)
+            && let Some(place) = connection.get().home.place(py)
         {
             adopted::hold_to_fill(&place.core, place.key);
         }
