@@ -10,7 +10,7 @@ pub struct Address {
 }
 
 /// A socket address in a form that faces can show.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Named {
     V4(Ipv4Addr, u16),
     /// address, port, flow information, scope id

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::sink::AsyncioSink;
-use super::transport::{Inner, StreamTransport, how_it_takes};
+use super::transport::{Inner, Names, StreamTransport, how_it_takes};
 use crate::io::medium::{Medium, Owner};
 use crate::io::sink::{Face, Sink};
 use crate::io::stream::{self, Flush, Options, Stream};
@@ -71,8 +71,7 @@ impl StreamTransport {
                 server: start.server.map(Bound::unbind),
                 waiter: start.waiter.map(Bound::unbind),
                 sock: start.sock.map(Bound::unbind),
-                names: None,
-                peer: start.peer,
+                names: Names::Open(start.peer),
             }),
             connected: Flag::new(false),
             fd: Flag::new(start.fd),
@@ -93,12 +92,15 @@ impl StreamTransport {
     ) -> PyResult<Self> {
         let py = beneath.py();
         let below = beneath.get();
-        below.catch_names(py)?;
+        below.keep_names(py);
         let (sock, names) = below.inner.with(py, |inner, refs| {
-            let names = inner
-                .names
-                .as_ref()
-                .map(|names| Box::new((refs.clone(&names.0), refs.clone(&names.1))));
+            let names = match &inner.names {
+                Names::Open(peer) => Names::Open(peer.clone()),
+                Names::Kept(kept) => Names::Kept(kept.clone()),
+                Names::Made(made) => {
+                    Names::Made(Box::new((refs.clone(&made.0), refs.clone(&made.1))))
+                }
+            };
             (inner.sock.as_ref().map(|sock| refs.clone(sock)), names)
         });
         Ok(StreamTransport {
@@ -114,7 +116,6 @@ impl StreamTransport {
                 waiter: Some(waiter.unbind()),
                 sock,
                 names,
-                peer: None,
             }),
             connected: Flag::new(true),
             fd: Flag::new(below.fd.get()),

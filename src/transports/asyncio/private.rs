@@ -28,13 +28,8 @@ impl StreamTransport {
         let extra = match beneath {
             Some(beneath) => beneath.getattr("_extra")?.call_method0("copy")?.unbind(),
             None => {
-                transport.catch_names(py)?;
                 let sock = Self::_sock(slf)?;
-                let (sockname, peername) =
-                    transport.inner.with(py, |inner, refs| match &inner.names {
-                        Some(names) => (Some(refs.clone(&names.0)), Some(refs.clone(&names.1))),
-                        None => (None, None),
-                    });
+                let (sockname, peername) = transport.names(py)?.unzip();
                 names::TRANSPORT_EXTRA
                     .get(py)?
                     .call1((sock, sockname, peername))?

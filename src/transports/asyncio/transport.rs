@@ -1,5 +1,7 @@
 //! `StreamTransport`: what asyncio programs hold for a TCP or Unix connection.
 
+use std::io;
+
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
@@ -29,10 +31,17 @@ pub(super) struct Inner {
     pub(super) waiter: Option<Py<PyAny>>,
     /// The Python socket: given, or made when it is asked for.
     pub(super) sock: Option<Py<PyAny>>,
-    /// The addresses as Python has them; caught before the descriptor is gone.
-    pub(super) names: Option<Box<(Py<PyAny>, Py<PyAny>)>>,
-    /// Who was accepted: the kernel forgets it when the peer resets the connection.
-    pub(super) peer: Option<Named>,
+    pub(super) names: Names,
+}
+
+/// A connection's addresses, its own and the peer's, for `get_extra_info`. They outlive the descriptor.
+pub(super) enum Names {
+    /// The kernel can be asked, but for who was accepted: it forgets the peer when that resets the connection.
+    Open(Option<Named>),
+    /// What the kernel said; None when it knew none (any more).
+    Kept(Box<(Option<Named>, Option<Named>)>),
+    /// As Python has them. Few programs ask, and making them takes longer than all else that is done for a short connection.
+    Made(Box<(Py<PyAny>, Py<PyAny>)>),
 }
 
 /// A TCP or Unix connection, like the transport of `loop.create_connection()`; isinstance says `asyncio.Transport`.
@@ -108,7 +117,7 @@ impl StreamTransport {
     /// The end: the protocol hears of it, the server forgets the connection.
     pub fn lost(&self, slf: &Bound<'_, Self>, reason: Option<PyErr>) -> PyResult<()> {
         let py = slf.py();
-        self.catch_names(py)?;
+        self.keep_names(py);
         let reason = match reason {
             Some(error) => error.into_value(py).into_bound(py).into_any(),
             None => py.None().into_bound(py),
@@ -150,24 +159,43 @@ impl StreamTransport {
         self.core.bind(py)
     }
 
-    /// Catches the addresses while the descriptor is open: they outlive the connection.
-    pub(super) fn catch_names(&self, py: Python<'_>) -> PyResult<()> {
+    /// Asks for the addresses while the descriptor is open.
+    pub(super) fn keep_names(&self, py: Python<'_>) {
         let fd = self.fd.get();
-        if fd < 0 || self.inner.with(py, |inner, _| inner.names.is_some()) {
-            return Ok(());
-        }
-        // No address, as stock's transports answer it, when the kernel knows none (any more).
-        let named = |result: std::io::Result<Address>| result.map(|address| address.named()).ok();
-        let peer = self.inner.with(py, |inner, _| inner.peer.take());
-        let peer = peer.or_else(|| named(socket::peer_address(fd)));
-        let local = named(socket::local_address(fd));
-        let pair = Box::new((
-            address::to_python(py, local.as_ref())?,
-            address::to_python(py, peer.as_ref())?,
-        ));
-        let old = self.inner.with(py, |inner, _| inner.names.replace(pair));
+        self.inner.with(py, |inner, _| {
+            let Names::Open(peer) = &mut inner.names else {
+                return;
+            };
+            if fd >= 0 {
+                let named =
+                    |result: io::Result<Address>| result.map(|address| address.named()).ok();
+                let peer = peer.take().or_else(|| named(socket::peer_address(fd)));
+                inner.names = Names::Kept(Box::new((named(socket::local_address(fd)), peer)));
+            }
+        });
+    }
+
+    /// The addresses as Python has them, the same objects each time. None after a descriptor that nobody knew is gone.
+    pub(super) fn names(&self, py: Python<'_>) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
+        self.keep_names(py);
+        let kept = self.inner.with(py, |inner, refs| match &inner.names {
+            Names::Open(_) => Err(None),
+            Names::Kept(kept) => Err(Some(kept.clone())),
+            Names::Made(made) => Ok((refs.clone(&made.0), refs.clone(&made.1))),
+        });
+        let kept = match kept {
+            Ok(made) => return Ok(Some(made)),
+            Err(None) => return Ok(None),
+            Err(Some(kept)) => kept,
+        };
+        let local = address::to_python(py, kept.0.as_ref())?;
+        let peer = address::to_python(py, kept.1.as_ref())?;
+        let made = Names::Made(Box::new((local.clone_ref(py), peer.clone_ref(py))));
+        let old = self
+            .inner
+            .with(py, |inner, _| std::mem::replace(&mut inner.names, made));
         drop(old);
-        Ok(())
+        Ok(Some((local, peer)))
     }
 
     fn refuse_write(slf: &Bound<'_, Self>, refused: WriteRefused) -> PyResult<()> {
@@ -257,7 +285,7 @@ impl StreamTransport {
             server,
         };
         let transport = Self::open(r#loop, start)?;
-        transport.get().catch_names(py)?;
+        transport.get().keep_names(py);
         if let Some(extra) = extra
             && !extra.is_none()
         {

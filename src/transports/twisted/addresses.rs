@@ -4,13 +4,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::py::names;
+use crate::py::{address, names};
 use crate::sys::addr::{Address, Named};
 
 /// What the socket module calls an address. None for what it names better: a scope has a name, too.
 pub fn tuple<'py>(py: Python<'py>, address: &Address) -> PyResult<Option<Bound<'py, PyTuple>>> {
     match address.named() {
-        Named::V4(host, port) => Ok(Some((host.to_string(), port).into_pyobject(py)?)),
+        Named::V4(host, port) => Ok(Some((address::v4_text(py, host), port).into_pyobject(py)?)),
         Named::V6(host, port, flow, 0) => {
             Ok(Some((host.to_string(), port, flow, 0).into_pyobject(py)?))
         }

@@ -65,7 +65,7 @@ impl LoopCore {
             server,
         };
         let transport = TlsTransport::open(slf, start, settings)?;
-        transport.as_super().get().catch_names(py)?;
+        transport.as_super().get().keep_names(py);
         if let Some(extra) = extra
             && !extra.is_none()
         {
