@@ -99,6 +99,9 @@ def run(job: Job, journal: Journal) -> None:
     # deprecate would fail on both sides.
     options = ["-c", str(folder / "pyproject.toml"), "-o", "addopts=", "-ra", "-o", "log_cli=false"]
     options += ["-W", "ignore::DeprecationWarning"]
+    # A test that is over its own limit, of ten seconds often, fails: with their method, a thread, it takes the process with it, and what
+    # a busy machine did would count as a crash.
+    options += ["--timeout-method=signal"]
     # Each test has a hundred files of its own: away with them at once.
     options += ["-o", "tmp_path_retention_policy=none"]
     on_pytest.run(job, journal, folder, contestants.LOOPS_MADE, options)
