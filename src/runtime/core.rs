@@ -30,6 +30,8 @@ pub struct LoopCore {
     pub state: StateCell<LoopState>,
     /// Owned by the turn while it polls; `None` then, and once closed.
     pub(super) poller: StateCell<Option<Poller>>,
+    /// So many waits begin without a look at what is there already; see `turn::wait`.
+    pub(super) unlooked: Flag<u8>,
     pub(super) remote: Remote<Py<Handle>>,
     scratch: StateCell<Option<Block>>,
     /// For layers: what came from the peer, and what is to be sent.
@@ -187,6 +189,7 @@ impl LoopCore {
             state: StateCell::new(LoopState::new(Kernel { registrar, waker })),
             poller: StateCell::new(Some(poller)),
             remote: Remote::default(),
+            unlooked: Flag::new(0),
             scratch: StateCell::new(None),
             raw: StateCell::new(None),
             wire: StateCell::new(None),
