@@ -6,6 +6,7 @@ pub mod bytes;
 pub mod call;
 pub mod cell;
 pub mod cffi;
+pub mod class;
 pub mod coroutine;
 pub mod errors;
 pub mod fields;

@@ -79,6 +79,9 @@ imported! {
     INVALID_STATE_ERROR = "asyncio", "InvalidStateError";
     /// Refuses `ssl.SSLSocket`.
     CHECK_SSL_SOCKET = "asyncio.base_events", "_check_ssl_socket";
+    /// Methods of `asyncio.Server` as they are in asyncio.
+    SERVER_ATTACH = "interloop._loop.native", "SERVER_ATTACH";
+    SERVER_DETACH = "interloop._loop.native", "SERVER_DETACH";
     SET_RESULT_UNLESS_CANCELLED = "asyncio.futures", "_set_result_unless_cancelled";
     // What Rust asks of Python once per rare event; see interloop._loop.native.
     REPORT_CALLBACK = "interloop._loop.native", "report_callback";

@@ -27,6 +27,20 @@ pub fn is_ours_alone(object: &Bound<'_, PyAny>) -> bool {
     }
 }
 
+/// Whether there are no references to `object` but `count` strong ones, and no weak ones.
+#[inline]
+pub fn is_held_only(object: &Bound<'_, PyAny>, count: isize) -> bool {
+    let pointer = object.as_ptr();
+    // SAFETY: as in [`is_ours_alone`].
+    unsafe {
+        let offset = (*ffi::Py_TYPE(pointer)).tp_weaklistoffset;
+        ffi::Py_REFCNT(pointer) as isize <= count
+            && (offset == 0
+                || offset > 0
+                    && (*pointer.byte_offset(offset).cast::<*mut ffi::PyObject>()).is_null())
+    }
+}
+
 /// Whether `object` is the only strong reference.
 #[inline]
 pub fn is_held_once(object: &Bound<'_, PyAny>) -> bool {

@@ -315,3 +315,45 @@ def test_eof(run):
             assert await asyncio.get_running_loop().sock_recv(peer, 100) == b"answer"
 
     run(main)
+
+
+def test_by_its_class(run):
+    """A protocol brings its buffer when isinstance() says so: by its class, as it is now, or by what it says its class is."""
+
+    class Either(Recorder):
+        """Both kinds in one."""
+
+        def get_buffer(self, sizehint):
+            self.buffer = bytearray(100)
+            return self.buffer
+
+        def buffer_updated(self, nbytes):
+            self.events.append("updated")
+
+    class Pretending(Either):
+        @property
+        def __class__(self):
+            return asyncio.BufferedProtocol
+
+    class Mixed(Either):
+        pass
+
+    async def reported(factory):
+        async with connected(factory=factory) as (_transport, protocol, peer):
+            peer.send(b"x")
+            while len(protocol.events) == 1:
+                await polls(1)
+            return protocol.events[1]
+
+    async def main():
+        for _ in range(2):
+            assert await reported(Either) == "data"
+            assert await reported(Pretending) == "updated"
+            assert await reported(Mixed) == "data"
+        assert await reported(Mixed) == "data"
+        Mixed.__bases__ = (Either, asyncio.BufferedProtocol)
+        assert await reported(Mixed) == "updated"
+        Mixed.__bases__ = (Either,)
+        assert await reported(Mixed) == "data"
+
+    run(main)

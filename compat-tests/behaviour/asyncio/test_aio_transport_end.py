@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import socket
+import weakref
 
 import pytest
+from aio_servers import connect, serving
 from aio_support import (
     MORE_THAN_KERNEL_TAKES,
     PAIRS,
+    Recorder,
     connected,
     polls,
     recv_to_eof,
@@ -186,5 +190,81 @@ def test_abort_while_closing(run):
             await protocol.lost
             await polls()
             assert protocol.lost_with == [None]
+
+    run(main)
+
+
+def test_the_socket_asked_for_at_the_very_end(run):
+    """In connection_lost the socket is there, and then closed. It does not close what gets its number afterwards."""
+
+    async def main():
+        socks = []
+
+        def lost(protocol):
+            sock = protocol.transport.get_extra_info("socket")
+            socks.append(sock)
+            assert sock.getsockname() == protocol.transport.get_extra_info("sockname")
+
+        server, made = await serving(lambda: Recorder(connection_lost=lost))
+        client, protocol = await connect(server, made)
+        number = protocol.transport._sock_fd
+        names = client.getsockname(), client.getpeername()
+        client.close()
+        await protocol.lost
+        await polls()
+        assert [sock.fileno() for sock in socks] == [-1]
+        taken = []
+        while number not in taken:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+        transport = protocol.transport
+        assert names == (
+            transport.get_extra_info("peername"),
+            transport.get_extra_info("sockname"),
+        )
+        protocol.transport = None
+        made.clear()
+        socks.clear()
+        del protocol, transport
+        gc.collect()
+        for descriptor in taken:
+            os.close(descriptor)
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["strong", "weak"])
+def test_names_asked_for_after_the_end(run, how):
+    """Whoever still has the transport is told its addresses, also when nobody has asked before."""
+
+    async def main():
+        kept = []
+
+        def made_of(protocol):
+            transport = protocol.transport
+            kept.append(weakref.ref(transport) if how == "weak" else lambda: transport)
+
+        told = []
+
+        def lost(protocol):
+            # A weak reference is good as long as the loop itself has the transport.
+            protocol.transport = None
+            if how == "weak":
+                told.append(kept[0]().get_extra_info("sockname"))
+
+        server, made = await serving(
+            lambda: Recorder(connection_made=made_of, connection_lost=lost)
+        )
+        client, protocol = await connect(server, made)
+        address = client.getpeername()
+        client.close()
+        await protocol.lost
+        await polls()
+        if how == "strong":
+            told.append(kept[0]().get_extra_info("sockname"))
+        assert told == [address]
+        server.close()
+        await server.wait_closed()
 
     run(main)

@@ -35,6 +35,10 @@ _base_events: Any = base_events
 _selector_events: Any = selector_events
 
 
+# How a server keeps its connections, for as long as nobody replaces it.
+SERVER_ATTACH = _base_events.Server._attach
+SERVER_DETACH = _base_events.Server._detach
+
 # Of every plain socket: found once and for all.
 socket_fileno = _socket.socket.fileno
 

@@ -1,5 +1,6 @@
 //! asyncio's face of the stream core.
 
+mod clients;
 mod datagram;
 mod opening;
 mod operation;

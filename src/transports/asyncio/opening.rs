@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::clients;
 use super::sink::AsyncioSink;
 use super::transport::{Inner, Names, StreamTransport, how_it_takes};
 use crate::io::medium::{Medium, Owner};
@@ -75,6 +76,7 @@ impl StreamTransport {
             }),
             connected: Flag::new(false),
             fd: Flag::new(start.fd),
+            ending: Flag::new(false),
             eof: Flag::new(false),
             lately: Default::default(),
             built: true,
@@ -119,6 +121,7 @@ impl StreamTransport {
             }),
             connected: Flag::new(true),
             fd: Flag::new(below.fd.get()),
+            ending: Flag::new(false),
             eof: Flag::new(false),
             lately: Default::default(),
             built: true,
@@ -166,18 +169,8 @@ impl<'py> Launch<'py> {
         let stream = Stream::new(self.fd, self.medium, owner, face, options);
         transport.get().key.set(stream::open(core, stream));
         match self.server.take() {
-            Some(server) => attach(&server, transport),
+            Some(server) => clients::attach(&server, transport),
             None => Ok(()),
         }
     }
-}
-
-fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, StreamTransport>) -> PyResult<()> {
-    let name = pyo3::intern!(server.py(), "_attach");
-    if cfg!(Py_3_13) {
-        call::call_method1(server, name, transport.as_any())?;
-    } else {
-        call::call_method0(server, name)?;
-    }
-    Ok(())
 }

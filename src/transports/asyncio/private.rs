@@ -93,14 +93,19 @@ impl StreamTransport {
         }
         let core = transport.bound_core(py);
         // Another transport on the same stream (before or after `start_tls`) may have made it.
-        let owner = core.get().state.with(py, |state, refs| {
+        let known = core.get().state.with(py, |state, refs| {
             let stream = state.driver::<stream::Stream>(transport.key())?;
-            stream.owner().map(|owner| refs.clone(owner))
+            Some(stream.owner().map(|owner| refs.clone(owner)))
         });
-        if let Some(owner) = owner {
-            let kept = owner.clone_ref(py);
-            transport.inner.with(py, |inner, _| inner.sock = Some(kept));
-            return Ok(Some(owner));
+        match known {
+            Some(Some(owner)) => {
+                let kept = owner.clone_ref(py);
+                transport.inner.with(py, |inner, _| inner.sock = Some(kept));
+                return Ok(Some(owner));
+            }
+            // The loop was closed, and the descriptor with it.
+            None if !transport.ending.get() => return Ok(None),
+            _ => {}
         }
         let kwargs = pyo3::types::PyDict::new(py);
         kwargs.set_item("fileno", fd)?;

@@ -4,8 +4,10 @@ use std::io;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::clients;
 use super::opening::Start;
 use super::protocol::Target;
 use crate::io::medium::Medium;
@@ -17,7 +19,8 @@ use crate::proto::marks::WaterMarks;
 use crate::proto::phase::WriteRefused;
 use crate::py::bytes::Data;
 use crate::py::cell::{Flag, StateCell};
-use crate::py::{address, call, errors, names};
+use crate::py::class::{self, OfClass};
+use crate::py::{address, call, errors, names, objects};
 use crate::runtime::LoopCore;
 use crate::sys::addr::{Address, Named};
 use crate::sys::{Fd, socket};
@@ -54,6 +57,8 @@ pub struct StreamTransport {
     pub(super) takes: Flag<Takes>,
     pub(super) connected: Flag<bool>,
     pub(super) fd: Flag<Fd>,
+    /// The stream has left the loop; its descriptor is open for a last moment, or closed.
+    pub(super) ending: Flag<bool>,
     /// `write_eof()` took effect. Outlives the stream: a write after it is an error even then.
     pub(super) eof: Flag<bool>,
     pub(super) lately: Lately,
@@ -114,10 +119,16 @@ impl StreamTransport {
         })
     }
 
-    /// The end: the protocol hears of it, the server forgets the connection.
+    /// The end: the protocol hears of it, the server forgets the connection. The descriptor is closed next; the stream and
+    /// the caller still have the transport.
     pub fn lost(&self, slf: &Bound<'_, Self>, reason: Option<PyErr>) -> PyResult<()> {
         let py = slf.py();
-        self.keep_names(py);
+        self.ending.set(true);
+        let ours = self.inner.with(py, |inner, _| inner.sock.is_none());
+        if !ours {
+            // The program can close it before the addresses are asked for.
+            self.keep_names(py);
+        }
         let reason = match reason {
             Some(error) => error.into_value(py).into_bound(py).into_any(),
             None => py.None().into_bound(py),
@@ -147,12 +158,34 @@ impl StreamTransport {
                 inner.server.take(),
             )
         });
-        drop((protocol, context));
+        call::release(py, protocol);
+        call::release(py, context);
+        let detached = match server {
+            Some(server) => clients::detach(server.bind(py), slf),
+            None => Ok(()),
+        };
+        let disowned = if ours { self.end_of_ours(slf) } else { Ok(()) };
         self.fd.set(-1);
-        if let Some(server) = server {
-            detach(server.bind(py), slf)?;
+        result.and(detached).and(disowned)
+    }
+
+    /// The descriptor that only we know is closed next: nobody who still has the transport may need it after that.
+    fn end_of_ours(&self, slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let made = self.inner.with(py, |inner, refs| {
+            inner.sock.as_ref().map(|sock| refs.clone(sock))
+        });
+        if made.is_some() || !objects::is_held_only(slf.as_any(), 2) {
+            self.keep_names(py);
         }
-        result
+        let Some(sock) = made else {
+            return Ok(());
+        };
+        // Made when the protocol was told: too late to own the descriptor. It would close a number that is somebody else's.
+        let sock = sock.bind(py);
+        sock.call_method0(pyo3::intern!(py, "detach"))?;
+        sock.call_method0(pyo3::intern!(py, "close"))?;
+        Ok(())
     }
 
     pub(super) fn bound_core<'py>(&self, py: Python<'py>) -> &Bound<'py, LoopCore> {
@@ -229,13 +262,14 @@ pub(super) enum Takes {
 
 /// How a protocol takes what arrives. One of asyncio's streams gets the native methods on this way.
 pub(super) fn how_it_takes(protocol: &Bound<'_, PyAny>) -> PyResult<Takes> {
-    let py = protocol.py();
+    static KNOWN: OfClass<Option<Takes>> = OfClass::new();
     let class = protocol.get_type();
+    if let Some(takes) = KNOWN.get(&class, || takes_by_class(&class))? {
+        return Ok(takes);
+    }
+    let py = protocol.py();
     if class.is(&names::STREAM_READER_PROTOCOL.get(py)?) {
         names::ADOPT_STREAM.get(py)?.call1((protocol,))?;
-        return Ok(Takes::Streams);
-    }
-    if class.is(&names::NATIVE_READER_PROTOCOL.get(py)?) {
         return Ok(Takes::Streams);
     }
     if protocol.is_instance(&names::ASYNCIO_BUFFERED_PROTOCOL.get(py)?)? {
@@ -244,17 +278,26 @@ pub(super) fn how_it_takes(protocol: &Bound<'_, PyAny>) -> PyResult<Takes> {
     Ok(Takes::Bytes)
 }
 
-pub(super) fn detach(
-    server: &Bound<'_, PyAny>,
-    transport: &Bound<'_, StreamTransport>,
-) -> PyResult<()> {
-    let name = pyo3::intern!(server.py(), "_detach");
-    if cfg!(Py_3_13) {
-        call::call_method1(server, name, transport.as_any())?;
-    } else {
-        call::call_method0(server, name)?;
+/// The same for all protocols of a class, where it does not take the protocol itself to know.
+fn takes_by_class(class: &Bound<'_, PyType>) -> PyResult<Option<Takes>> {
+    let py = class.py();
+    if class.is(&names::STREAM_READER_PROTOCOL.get(py)?) {
+        return Ok(None);
     }
-    Ok(())
+    if class.is(&names::NATIVE_READER_PROTOCOL.get(py)?) {
+        return Ok(Some(Takes::Streams));
+    }
+    // What isinstance() asks next is the protocol's `__class__`.
+    if !class::has_plain_class(class)? {
+        return Ok(None);
+    }
+    Ok(Some(
+        if class.is_subclass(&names::ASYNCIO_BUFFERED_PROTOCOL.get(py)?)? {
+            Takes::Buffered
+        } else {
+            Takes::Bytes
+        },
+    ))
 }
 
 #[pymethods]
