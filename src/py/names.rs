@@ -55,6 +55,8 @@ imported! {
     /// `(bytes, bytearray, memoryview)`, what asyncio's write accepts.
     BYTES_LIKE = "interloop._loop.native", "BYTES_LIKE";
     MEMORYVIEW = "builtins", "memoryview";
+    /// `sys.modules`.
+    MODULES = "sys", "modules";
     SOCKET = "socket", "socket";
     SOCKET_FILENO = "interloop._loop.native", "socket_fileno";
     STREAM_READER = "asyncio", "StreamReader";
@@ -110,6 +112,10 @@ imported! {
     TWISTED_END_WRITING = "interloop.twisted.connections", "end_writing";
     TWISTED_LINE_RECEIVER = "interloop.twisted.lines", "LineReceiver";
     TWISTED_LINE_DATA_RECEIVED = "interloop.twisted.lines", "data_received";
+    TWISTED_HTTP_CHANNEL = "interloop.twisted.http", "HTTPChannel";
+    TWISTED_HTTP_CHANNEL_DATA_RECEIVED = "interloop.twisted.http", "channel_data_received";
+    TWISTED_HTTP_FRONT = "interloop.twisted.http", "Front";
+    TWISTED_HTTP_FRONT_DATA_RECEIVED = "interloop.twisted.http", "front_data_received";
     TWISTED_DELAYED_CALL = "twisted.internet.base", "DelayedCall";
     TWISTED_CALL_FAILED = "interloop.twisted.timers", "call_failed";
     TWISTED_THREAD_CALL_FAILED = "interloop.twisted.threads", "call_failed";

@@ -10,7 +10,8 @@ use pyo3::types::{PyBytes, PyDict, PySet, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::home::{Home, Place, Resident};
-use super::lines;
+use super::pieces::Pieces;
+use super::receivers::Seen;
 use super::sink::TwistedSink;
 use super::tls::TwistedTls;
 use crate::io::medium::{Medium, Owner};
@@ -66,7 +67,7 @@ pub struct TwistedConnection {
     /// A Unix socket: descriptors may come beside its bytes.
     pub(super) passes: Flag<bool>,
     pub(super) lately: Lately,
-    pub(super) seen: Flag<lines::Seen>,
+    pub(super) seen: Flag<Seen>,
     /// Where `protocol` is in the instance dict; see `Fields::get_at`.
     pub(super) protocol_at: Flag<isize>,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
@@ -216,13 +217,7 @@ impl TwistedConnection {
     }
 
     fn send_sequence(slf: &Bound<'_, Self>, iovec: &Bound<'_, PyAny>) -> PyResult<()> {
-        let pieces = iovec
-            .try_iter()?
-            .map(|piece| match piece?.cast_into::<PyBytes>() {
-                Ok(piece) => Ok(piece),
-                Err(_) => Err(PyTypeError::new_err("Data must be bytes")),
-            })
-            .collect::<PyResult<Vec<_>>>()?;
+        let pieces = Pieces::of(iovec)?;
         let connection = slf.get();
         if !connection.accepts() {
             return Ok(());
@@ -230,8 +225,15 @@ impl TwistedConnection {
         let Some(place) = connection.home.place(slf.py()) else {
             return Ok(());
         };
-        for piece in pieces {
-            let _ = write::write(&place.core, place.key, Data::Bytes(piece))?;
+        match pieces {
+            Pieces::Joined(data) => {
+                let _ = write::write(&place.core, place.key, Data::Copied(data))?;
+            }
+            Pieces::Apart(pieces) => {
+                for piece in pieces {
+                    let _ = write::write(&place.core, place.key, Data::Bytes(piece))?;
+                }
+            }
         }
         if connection.has_producer.get() {
             Self::pause_producer(slf, &place)?;
@@ -284,7 +286,7 @@ impl TwistedConnection {
             has_filler: Flag::new(false),
             passes: Flag::new(false),
             lately: Lately::default(),
-            seen: Flag::new(lines::Seen::NOTHING),
+            seen: Flag::new(Seen::NOTHING),
             protocol_at: Flag::new(0),
             built: true,
         }

@@ -10,47 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyString};
 
 use super::connection::TwistedConnection;
-use crate::py::{call, method, names};
-
-/// What the class of a connection's protocol is, as far as it was looked at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    /// The class's address. A class that has died and another one in its place cost time, no more.
-    class: usize,
-    lines: bool,
-}
-
-impl Seen {
-    pub const NOTHING: Seen = Seen {
-        class: 0,
-        lines: false,
-    };
-}
-
-/// Whether a connection's protocol is a `LineReceiver`.
-#[inline]
-pub fn is_receiver(
-    connection: &Bound<'_, TwistedConnection>,
-    protocol: &Bound<'_, PyAny>,
-) -> PyResult<bool> {
-    let class = protocol.get_type_ptr() as usize;
-    let seen = connection.get().seen.get();
-    if seen.class == class {
-        return Ok(seen.lines);
-    }
-    look(connection, protocol, class)
-}
-
-#[cold]
-fn look(
-    connection: &Bound<'_, TwistedConnection>,
-    protocol: &Bound<'_, PyAny>,
-    class: usize,
-) -> PyResult<bool> {
-    let lines = protocol.is_instance(&names::TWISTED_LINE_RECEIVER.get(protocol.py())?)?;
-    connection.get().seen.set(Seen { class, lines });
-    Ok(lines)
-}
+use crate::py::{again, call, method, names};
 
 /// `protocol.dataReceived(data)` of a `LineReceiver`.
 pub fn data_received(
@@ -62,13 +22,23 @@ pub fn data_received(
     let received = protocol.getattr(intern!(py, "dataReceived"))?;
     let stock = names::TWISTED_LINE_DATA_RECEIVED.get(py)?;
     if method::is_bound(&received, &stock, protocol) {
-        let receiver = LineReceiver {
-            protocol,
-            connection,
-        };
-        return receiver.data_received(data, &stock);
+        return receive(connection, protocol, data, &stock);
     }
-    call::call1(&received, &PyBytes::new(py, data)).map(drop)
+    call::call1(&received, &again::bytes(py, data)).map(drop)
+}
+
+/// `LineReceiver.dataReceived(protocol, data)`, which is `stock`.
+pub fn receive(
+    connection: &Bound<'_, TwistedConnection>,
+    protocol: &Bound<'_, PyAny>,
+    data: &[u8],
+    stock: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let receiver = LineReceiver {
+        protocol,
+        connection,
+    };
+    receiver.data_received(data, stock)
 }
 
 /// A `twisted.protocols.basic.LineReceiver`, and the connection that it is read from.

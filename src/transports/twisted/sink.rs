@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use super::connection::TwistedConnection;
 use super::home::inside;
-use super::lines;
+use super::receivers::Receiver;
 use super::tls::TwistedTls;
 use super::{log_context, passing};
 use crate::io::read::{self, Received};
@@ -145,9 +145,9 @@ impl Sink for TwistedSink {
                 TwistedTls::receive(tls, data)
             });
         }
-        if lines::is_receiver(connection, &protocol)? {
+        if let Some(receiver) = Receiver::of(connection, &protocol)? {
             return read_in_place(stream, connection, &protocol, |data| {
-                lines::data_received(connection, &protocol, data)
+                receiver.data_received(connection, &protocol, data)
             });
         }
         let data = match connection.get().lately.receive(stream) {
