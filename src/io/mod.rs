@@ -8,6 +8,7 @@ pub mod file;
 pub mod layer;
 pub mod listener;
 pub mod medium;
+mod nodelay;
 pub mod passing;
 pub mod read;
 pub mod receive;

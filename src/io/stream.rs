@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::file::Sending;
 use super::layer::Layered;
 use super::medium::{Medium, Owner};
+use super::nodelay::Nodelay;
 use super::passing::Passing;
 use super::sink::{Face, Failed};
 use super::{read, write};
@@ -66,6 +67,7 @@ pub struct Stream {
     /// Bytes read from the socket since the beginning.
     pub(super) received: u64,
     pub(super) registered: bool,
+    pub(super) nodelay: Nodelay,
     /// Registered for writing too: after the first send that did not take everything.
     pub(super) writing: bool,
     /// The host wants bytes.
@@ -110,6 +112,7 @@ impl Stream {
             reason: None,
             received: 0,
             registered: false,
+            nodelay: Nodelay::Settled,
             writing: false,
             reading: options.reading,
             readable: false,
@@ -138,30 +141,6 @@ impl Stream {
                 .layer
                 .as_ref()
                 .is_some_and(|layered| layered.has_news())
-    }
-
-    /// Whether its layer needs bytes from the peer on its own account: to get through a handshake, and to the end of
-    /// one when the host has written and closed; after its last word, for the peer's. In between it has what the face
-    /// reads.
-    #[inline]
-    pub(super) fn layer_wants_input(&self) -> bool {
-        self.layer.as_ref().is_some_and(|layered| {
-            layered.wants_input()
-                && (!layered.is_ready() && self.life.may_read()
-                    || self.life.phase() == Phase::Flushing
-                        && (layered.held() > 0 || layered.is_finished()))
-        })
-    }
-
-    /// Whether it needs them and there are some.
-    #[inline]
-    pub(super) fn may_pump(&self) -> bool {
-        self.layer_wants_input()
-            && (self.readable
-                || self
-                    .layer
-                    .as_ref()
-                    .is_some_and(|layered| layered.has_unread()))
     }
 
     /// Whether a read that took less than it asked for has drained the socket.

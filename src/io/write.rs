@@ -64,6 +64,7 @@ pub fn write(core: &Bound<'_, LoopCore>, key: Key, data: Data<'_>) -> PyResult<W
         if stream.flush == Flush::EndOfTurn || !stream.out.is_empty() {
             return Step::Keep(0);
         }
+        stream.about_to_send();
         match stream.medium.send(stream.fd, bytes) {
             Ok(count) if count == bytes.len() => Step::Done,
             Ok(count) => Step::Keep(count),
@@ -263,6 +264,7 @@ fn send_only(stream: &mut Stream) -> Held {
     {
         return Held::More(None);
     }
+    stream.about_to_send();
     let Some(only) = stream.out.only() else {
         return Held::More(None);
     };
@@ -286,6 +288,7 @@ pub fn send_made(core: &Bound<'_, LoopCore>, key: Key, wire: &[u8], now: bool) -
         }
         let mut count = 0;
         if now && stream.out.is_empty() && stream.next_leaving().is_none() {
+            stream.about_to_send();
             match stream.medium.send(stream.fd, wire) {
                 Ok(taken) => count = taken,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -459,6 +462,7 @@ impl Left {
 }
 
 pub(super) fn send_some(stream: &mut Stream) -> io::Result<usize> {
+    stream.about_to_send();
     if let Some(descriptor) = stream.next_leaving()
         && let Some(first) = stream.out.front().and_then(|front| front.get(..1))
     {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 
 import pytest
+from aio_servers import connect, serving
 from aio_support import (
     MORE_THAN_KERNEL_TAKES,
     PAIRS,
@@ -298,6 +300,38 @@ def test_nodelay(run):
         transport.close()
         await protocol.lost
         await other.lost
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+def test_nodelay_by_then(run, writes):
+    """Point 27: whenever an accepted connection's socket is asked for, in the last callback too; and from the second write on."""
+
+    async def main():
+        def nodelay(sock):
+            return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+        told = []
+
+        def lost(protocol):
+            told.append(nodelay(protocol.transport.get_extra_info("socket")))
+
+        server, made = await serving(lambda: Recorder(connection_lost=lost))
+        client, protocol = await connect(server, made)
+        for _ in range(writes):
+            protocol.transport.write(b"12345")
+        if writes > 1:
+            with socket.socket(fileno=os.dup(protocol.transport._sock_fd)) as same:
+                assert nodelay(same) == 1
+        assert await recv_exactly(client, 5 * writes) == b"12345" * writes
+        if writes:
+            assert nodelay(protocol.transport.get_extra_info("socket")) == 1
+        client.close()
+        await protocol.lost
+        assert told == [1]
         server.close()
         await server.wait_closed()
 

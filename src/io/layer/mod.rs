@@ -241,3 +241,29 @@ pub(super) fn settle(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<bool> {
     drop(dropped);
     Ok(again)
 }
+
+impl Stream {
+    /// Whether its layer needs bytes from the peer on its own account: to get through a handshake, and to the end of
+    /// one when the host has written and closed; after its last word, for the peer's. In between it has what the face
+    /// reads.
+    #[inline]
+    pub(super) fn layer_wants_input(&self) -> bool {
+        self.layer.as_ref().is_some_and(|layered| {
+            layered.wants_input()
+                && (!layered.is_ready() && self.life.may_read()
+                    || self.life.phase() == Phase::Flushing
+                        && (layered.held() > 0 || layered.is_finished()))
+        })
+    }
+
+    /// Whether it needs them and there are some.
+    #[inline]
+    pub(super) fn may_pump(&self) -> bool {
+        self.layer_wants_input()
+            && (self.readable
+                || self
+                    .layer
+                    .as_ref()
+                    .is_some_and(|layered| layered.has_unread()))
+    }
+}

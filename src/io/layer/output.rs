@@ -162,6 +162,7 @@ fn leave(
     let mut count = 0;
     let now = leaves == Leaves::AsWritten && stream.flush == Flush::Now;
     if now && stream.out.is_empty() && !wire.is_empty() {
+        stream.about_to_send();
         match stream.medium.send(stream.fd, wire) {
             Ok(taken) => count = taken,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

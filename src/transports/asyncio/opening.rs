@@ -157,16 +157,20 @@ impl<'py> Launch<'py> {
         sink: &'static dyn Sink,
         options: Options,
     ) -> PyResult<()> {
-        if self.medium == Medium::Tcp {
-            // A socket that lost its peer in between may refuse; reading will tell.
-            let _ = socket::set_nodelay(self.fd, true);
-        }
         let face = Face {
             object: transport.clone().into_any().unbind(),
             sink,
         };
         let owner = self.owner.take().unwrap_or(Owner::Face);
-        let stream = Stream::new(self.fd, self.medium, owner, face, options);
+        let ours = matches!(owner, Owner::Stream);
+        let mut stream = Stream::new(self.fd, self.medium, owner, face, options);
+        if self.medium == Medium::Tcp {
+            stream = stream.never_delay();
+            if !ours {
+                // Somebody else sees the socket, and may send.
+                stream.set_nodelay();
+            }
+        }
         transport.get().key.set(stream::open(core, stream));
         match self.server.take() {
             Some(server) => clients::attach(&server, transport),

@@ -9,7 +9,7 @@ use crate::io::stream;
 use crate::py::names;
 use crate::runtime::LoopCore;
 use crate::runtime::core::SCRATCH;
-use crate::sys::Fd;
+use crate::sys::{Fd, socket};
 
 impl StreamTransport {
     /// The dict that `get_extra_info` answers from, with what a transport beneath knows.
@@ -95,6 +95,7 @@ impl StreamTransport {
         // Another transport on the same stream (before or after `start_tls`) may have made it.
         let known = core.get().state.with(py, |state, refs| {
             let stream = state.driver::<stream::Stream>(transport.key())?;
+            stream.set_nodelay();
             Some(stream.owner().map(|owner| refs.clone(owner)))
         });
         match known {
@@ -105,7 +106,11 @@ impl StreamTransport {
             }
             // The loop was closed, and the descriptor with it.
             None if !transport.ending.get() => return Ok(None),
-            _ => {}
+            None => {
+                // As it would have been; refused by what is no TCP socket.
+                let _ = socket::set_nodelay(fd, true);
+            }
+            Some(None) => {}
         }
         let kwargs = pyo3::types::PyDict::new(py);
         kwargs.set_item("fileno", fd)?;

@@ -10,7 +10,7 @@ use crate::io::read::{self, Received};
 use crate::io::sink::{AfterEof, Failed, Sink, Stream, Taken};
 use crate::io::stream;
 use crate::proto::marks::Pressure;
-use crate::py::{call, errors, names};
+use crate::py::{call, errors, names, objects};
 
 /// The sink of every [`StreamTransport`].
 pub struct AsyncioSink;
@@ -113,6 +113,11 @@ impl Sink for AsyncioSink {
         match target.eof_received(py) {
             Ok(true) => Ok(AfterEof::Keep),
             Ok(false) => {
+                if transport.is_exact_instance_of::<StreamTransport>()
+                    && !objects::has_attributes(transport)
+                {
+                    return Ok(AfterEof::Close);
+                }
                 // Through the instance: suites replace `close` there.
                 transport.call_method0(pyo3::intern!(py, "close"))?;
                 Ok(AfterEof::Keep)
