@@ -45,6 +45,7 @@ __all__ = [
     "deferred_methods",
     "delayed_calls",
     "inline_callbacks",
+    "next_frame",
     "run_callback",
     "run_thread_calls",
 ]
@@ -648,6 +649,7 @@ class TwistedTls:
 def add_callback(
     io_loop: Any, /, callback: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> None: ...
+def next_frame(protocol: Any, /) -> Any: ...
 def run_callback(io_loop: Any, callback: Callable[..., Any], args: tuple[Any, ...], /) -> None: ...
 
 @final

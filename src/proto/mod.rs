@@ -13,6 +13,7 @@
 //! | [`marks`] | water marks: when to ask a producer to pause and to resume |
 //! | [`pending_read`] | what a host that pulls has asked for, and when the read buffer satisfies it |
 //! | [`read_buffer`] | bytes that have arrived and nobody has taken |
+//! | [`websocket`] | the usual frame of a websocket |
 //! | [`write_buffer`] | chunks waiting to be sent, kept by reference |
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ pub mod marks;
 pub mod pending_read;
 pub mod phase;
 pub mod read_buffer;
+pub mod websocket;
 pub mod write_buffer;
 
 #[cfg(test)]

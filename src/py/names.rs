@@ -165,6 +165,8 @@ imported! {
     TORNADO_WRITE_FAILED = "interloop.tornado.streams", "write_failed";
     TORNADO_REGISTER_FAILED = "interloop.tornado.streams", "register_failed";
     TORNADO_UNCAUGHT = "interloop.tornado.streams", "uncaught";
+    /// `WebSocketProtocol13._read_bytes` as it is in Tornado.
+    TORNADO_READ_BYTES = "interloop.tornado.websockets", "READ_BYTES";
     TORNADO_TAKE_PYTHON_PATH = "interloop.tornado.streams", "take_python_path";
     // What awaiting across the hosts asks of its Python half.
     ASYNCIO_TASK = "asyncio", "Task";

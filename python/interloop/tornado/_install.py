@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import tornado.ioloop
@@ -32,6 +33,9 @@ class _Replaced(NamedTuple):
 
 _replaced: _Replaced | None = None
 
+# Ours, once it has replaced something in Tornado's.
+_websockets: ModuleType | None = None
+
 
 def install() -> None:
     """Make Tornado's IOLoops ours: those made by ``tornado.ioloop.IOLoop()``, and those that
@@ -40,7 +44,8 @@ def install() -> None:
 
     From then on ``tornado.iostream.IOStream(...)`` makes an :class:`interloop.tornado.IOStream` where the current IOLoop
     stands on an :class:`interloop.Loop`, whoever calls it: TCPServer, TCPClient and all that is made of them; likewise
-    ``SSLIOStream``. Subclasses of Tornado's are made as they were.
+    ``SSLIOStream``. Subclasses of Tornado's are made as they were. Websockets take their frames natively from such streams; where a program
+    has a way of its own to read, or replaces one, they go that way.
 
     IOLoops that exist already stay what they are, as does what ``AsyncIOLoop()`` and
     ``AsyncIOMainLoop()`` make when an application names them. Keyword arguments given to an earlier
@@ -57,19 +62,34 @@ def install() -> None:
     if "__new__" not in vars(_StockStream):
         _StockStream.__new__ = _new_stream  # type: ignore[method-assign]
     _replaced = replaced
+    _replace_websockets()
 
 
 def uninstall() -> None:
     """Undo :func:`install`; IOLoops and streams made meanwhile keep working. Without an install nothing
     happens, and what somebody else configured or replaced since then stays."""
-    global _replaced
+    global _replaced, _websockets
     if _replaced is None:
         return
     if _Stock.configured_class() is IOLoop:
         _Stock._restore_configuration(_replaced.configuration)
     if _Stock.current is _current:
         _Stock.current = staticmethod(_replaced.current)  # type: ignore[method-assign]
+    if _websockets is not None:
+        _websockets.uninstall()
+        _websockets = None
     _replaced = None
+
+
+def _replace_websockets() -> None:
+    """Have websockets take frames natively. Not before the program has imported them: it may never need them, and they
+    bring all of Tornado's web framework."""
+    global _websockets
+    if _websockets is None and "tornado.websocket" in sys.modules:
+        from interloop.tornado import websockets
+
+        websockets.install()
+        _websockets = websockets
 
 
 def _new_stream(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -78,6 +98,7 @@ def _new_stream(cls: Any, *args: Any, **kwargs: Any) -> Any:
     if _replaced is not None and (ours := _STREAMS.get(cls)) is not None:
         loop = getattr(_Stock.current(), "asyncio_loop", None)
         if isinstance(loop, Loop):
+            _replace_websockets()
             return ours.__new__(ours)
     new: Any = super(_StockStream, cls).__new__
     return new(cls) if new is object.__new__ else new(cls, *args, **kwargs)

@@ -6,4 +6,5 @@ mod pending_read;
 mod phase;
 mod read_buffer;
 mod rng;
+mod websocket;
 mod write_buffer;

@@ -4,6 +4,7 @@ mod attributes;
 mod callbacks;
 mod calls;
 mod early;
+mod frames;
 mod limit;
 mod python_path;
 mod reading;
@@ -22,6 +23,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::TornadoStream>()?;
     module.add_class::<writing::TornadoWriteBuffer>()?;
     module.add_function(wrap_pyfunction!(callbacks::run_callback, module)?)?;
+    module.add_function(wrap_pyfunction!(frames::next_frame, module)?)?;
     let add_callback = wrap_pyfunction!(callbacks::add_callback, module)?;
     module.add("add_callback", objects::as_method(add_callback.as_any())?)
 }

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList};
 
-use super::reading::contents;
+use super::reading::{contents, resolve};
 use super::stream::TornadoStream;
 use super::want::Want;
 use super::writing::futures_of;
@@ -36,9 +36,15 @@ pub fn reading<'py>(slf: &Bound<'py, TornadoStream>) -> PyResult<Bound<'py, PyDi
     state.set_item("_after_user_read_buffer", &none)?;
     state.set_item("_read_buffer_size", held.len())?;
     state.set_item("_read_buffer", &held)?;
-    state.set_item("_read_future", future)?;
+    if let (Some(Want::Frame(_)), Some(future)) = (&want, &future) {
+        // Tornado knows no such read, but whoever waits for a frame goes on in Tornado's own way when there is none.
+        resolve(future.bind(py), py.None().bind(py))?;
+        state.set_item("_read_future", &none)?;
+    } else {
+        state.set_item("_read_future", future)?;
+    }
     match want {
-        None => {}
+        None | Some(Want::Frame(_)) => {}
         Some(Want::Bytes(read)) => match read.want() {
             Bytes::Exactly(count) => state.set_item("_read_bytes", count)?,
             Bytes::UpTo(count) => {

@@ -8,12 +8,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::frames;
 use super::stream::{Inner, Place, TornadoStream};
 use super::want::Want;
 use crate::io::read::{self, Received};
 use crate::io::stream;
 use crate::proto::pending_read::{PendingRead, Unsatisfiable, Want as Bytes};
 use crate::proto::read_buffer::ReadBuffer;
+use crate::proto::websocket;
 use crate::py::bytes::Uninit;
 use crate::py::{again, call, errors, names};
 use crate::runtime::core::SCRATCH;
@@ -45,6 +47,15 @@ fn front<'py>(slf: &Bound<'py, TornadoStream>, count: usize) -> Bound<'py, PyByt
     let all = buffer.as_slice();
     let bytes = again::bytes(py, &all[..count.min(all.len())]);
     inner.with(py, |inner, _| inner.buffer = buffer);
+    bytes
+}
+
+/// Takes the first bytes out of the buffer.
+pub fn cut<'py>(slf: &Bound<'py, TornadoStream>, count: usize) -> Bound<'py, PyBytes> {
+    let bytes = front(slf, count);
+    slf.get().inner.with(slf.py(), |inner, _| {
+        inner.buffer.discard(count.min(inner.buffer.len()))
+    });
     bytes
 }
 
@@ -81,6 +92,7 @@ pub fn poll(slf: &Bound<'_, TornadoStream>) -> PyResult<Option<usize>> {
             None => Found::Answer(Ok(None)),
             Some(Want::Bytes(read)) => Found::Answer(read.poll(buffer)),
             Some(Want::Into(into)) => Found::Answer(Ok(into.found())),
+            Some(Want::Frame(most)) => Found::Answer(Ok(websocket::poll(buffer.as_slice(), *most))),
             Some(Want::Pattern(_)) if buffer.is_empty() => Found::Answer(Ok(None)),
             Some(Want::Pattern(pattern)) => {
                 pattern.next = buffer.len().saturating_mul(2);
@@ -113,14 +125,19 @@ pub fn poll(slf: &Bound<'_, TornadoStream>) -> PyResult<Option<usize>> {
 pub fn finish(slf: &Bound<'_, TornadoStream>, size: usize) -> PyResult<()> {
     let py = slf.py();
     let inner = &slf.get().inner;
-    let into = inner.with(py, |inner, _| matches!(inner.want, Some(Want::Into(_))));
+    let (into, frame) = inner.with(py, |inner, _| {
+        (
+            matches!(inner.want, Some(Want::Into(_))),
+            matches!(inner.want, Some(Want::Frame(_))),
+        )
+    });
     if into {
         return finish_with(slf, size.into_pyobject(py)?.as_any());
     }
-    let bytes = front(slf, size);
-    inner.with(py, |inner, _| {
-        inner.buffer.discard(size.min(inner.buffer.len()))
-    });
+    let bytes = cut(slf, size);
+    if frame {
+        return finish_with(slf, &frames::answer(py, bytes.as_bytes())?);
+    }
     finish_with(slf, bytes.as_any())
 }
 
@@ -199,14 +216,15 @@ pub fn take(
     let bytes = unsafe { scratch[..count].assume_init_ref() };
     let taken = take_fresh(slf, bytes);
     let result = match taken {
-        Some(Ok(end)) => Some(Ok(again::bytes(py, &bytes[..end]))),
+        Some(Ok(Fresh::Bytes(end))) => Some(Ok(Ok(again::bytes(py, &bytes[..end]).into_any()))),
+        Some(Ok(Fresh::Frame(end))) => Some(Ok(frames::answer(py, &bytes[..end]))),
         Some(Err(impossible)) => Some(Err(impossible)),
         None => None,
     };
     core.get().give_scratch(py, scratch);
     match result {
         Some(Ok(result)) => {
-            finish_with(slf, result.as_any())?;
+            finish_with(slf, &result?)?;
             return Ok(Step::Satisfied);
         }
         Some(Err(impossible)) => return Err(unsatisfiable(py, &impossible)),
@@ -231,28 +249,40 @@ pub fn take(
     Ok(Step::More)
 }
 
+/// How many of the bytes that were just received are the pending read's at once.
+enum Fresh {
+    Bytes(usize),
+    Frame(usize),
+}
+
 /// Puts bytes that were just received into the buffer, but for those that satisfy the pending read at once: answers how
 /// many. That saves most bytes a copy.
 #[inline]
 fn take_fresh(
     slf: &Bound<'_, TornadoStream>,
     bytes: &[u8],
-) -> Option<Result<usize, Unsatisfiable>> {
+) -> Option<Result<Fresh, Unsatisfiable>> {
     let stream = slf.get();
     let limit = stream.max_buffer_size.get();
     let full = stream.inner.with(slf.py(), |inner, _| {
         let Inner { want, buffer, .. } = inner;
-        if buffer.is_empty()
-            && bytes.len() <= limit
-            && let Some(Want::Bytes(read)) = want
-        {
-            match read.poll_bytes(bytes, buffer.position()) {
-                Ok(Some(end)) => return (Some(Ok(end)), buffer.append(&bytes[end..])),
-                Ok(None) => {}
-                Err(impossible) => return (Some(Err(impossible)), buffer.append(bytes)),
-            }
+        if !buffer.is_empty() || bytes.len() > limit {
+            return (None, buffer.append(bytes));
         }
-        (None, buffer.append(bytes))
+        let fresh = match want {
+            Some(Want::Bytes(read)) => read
+                .poll_bytes(bytes, buffer.position())
+                .map(|end| end.map(|end| (end, Fresh::Bytes(end)))),
+            Some(Want::Frame(most)) => {
+                Ok(websocket::poll(bytes, *most).map(|end| (end, Fresh::Frame(end))))
+            }
+            _ => Ok(None),
+        };
+        match fresh {
+            Ok(Some((end, fresh))) => (Some(Ok(fresh)), buffer.append(&bytes[end..])),
+            Ok(None) => (None, buffer.append(bytes)),
+            Err(impossible) => (Some(Err(impossible)), buffer.append(bytes)),
+        }
     });
     let (taken, appended) = full;
     debug_assert!(appended.is_ok(), "the buffer's own limit is none");

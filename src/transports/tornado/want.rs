@@ -9,6 +9,8 @@ pub enum Want {
     Bytes(PendingRead),
     Pattern(Pattern),
     Into(Into),
+    /// A websocket's frame whose payload has no more bytes than that.
+    Frame(usize),
 }
 
 /// `read_until_regex()`: Python's `re` looks.
@@ -38,7 +40,7 @@ impl Want {
     /// Visits every Python object it holds, for the garbage collector.
     pub fn object(&self) -> Option<&Py<PyAny>> {
         match self {
-            Want::Bytes(_) => None,
+            Want::Bytes(_) | Want::Frame(_) => None,
             Want::Pattern(pattern) => Some(&pattern.pattern),
             Want::Into(into) => Some(&into.buffer),
         }
