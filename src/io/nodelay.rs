@@ -8,8 +8,8 @@ use crate::sys::socket;
 pub(super) enum Nodelay {
     /// It does, or that is not wanted.
     Settled,
-    /// It does not, and nothing was sent: the first send finds nothing unacknowledged, and leaves at once in any case. Many
-    /// connections send once, and never need the call.
+    /// It does not, and nothing was sent: the first send leaves at once in any case, where
+    /// [`FIRST_SEND_LEAVES`](socket::FIRST_SEND_LEAVES). Many connections send once, and never need the call.
     AfterFirst,
     /// It has to know before the next send.
     Due,
@@ -19,7 +19,11 @@ impl Stream {
     /// Small writes are to leave at once, for as long as the connection lasts (TCP_NODELAY). For a socket that nobody else
     /// has: the kernel is told when it matters.
     pub fn never_delay(mut self) -> Self {
-        self.nodelay = Nodelay::AfterFirst;
+        self.nodelay = if socket::FIRST_SEND_LEAVES {
+            Nodelay::AfterFirst
+        } else {
+            Nodelay::Due
+        };
         self
     }
 

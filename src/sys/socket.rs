@@ -171,6 +171,10 @@ pub fn is_unix(family: libc::c_int) -> bool {
     family == libc::AF_UNIX
 }
 
+/// Whether all that a TCP connection sends first leaves at once, also without `TCP_NODELAY`. Linux lets a small segment wait only
+/// for a small one before it (Minshall's rule); elsewhere (Nagle's) the last part of a long first send would wait for the peer.
+pub const FIRST_SEND_LEAVES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// Sends small writes at once instead of waiting for the acknowledgement of the one before.
 pub fn set_nodelay(fd: Fd, enabled: bool) -> io::Result<()> {
     let value = libc::c_int::from(enabled);
