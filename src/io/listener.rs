@@ -4,6 +4,7 @@ use std::io;
 
 use pyo3::prelude::*;
 
+use super::expected::Expected;
 use crate::poll::{Key, Readiness, Registrar};
 use crate::py::errors;
 use crate::runtime::LoopCore;
@@ -33,8 +34,7 @@ pub struct Listener {
     fd: Fd,
     object: Py<PyAny>,
     acceptor: &'static dyn Acceptor,
-    /// How many connections one turn accepts at most.
-    budget: usize,
+    expected: Expected,
     queued: bool,
 }
 
@@ -68,7 +68,7 @@ impl Driver for Listener {
     }
 }
 
-/// Starts listening on a descriptor that somebody else owns and closes.
+/// Starts listening on a descriptor that somebody else owns and closes. One turn accepts at most `budget` connections.
 pub fn listen(
     core: &Bound<'_, LoopCore>,
     fd: Fd,
@@ -81,7 +81,7 @@ pub fn listen(
         fd,
         object,
         acceptor,
-        budget,
+        expected: Expected::new(budget),
         queued: false,
     };
     let source = Source::Driver(Box::new(listener));
@@ -120,18 +120,24 @@ pub fn stop(core: &Bound<'_, LoopCore>, fd: Fd) -> bool {
 
 fn accept(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     let py = core.py();
-    let mut left = core.get().state.with(py, |state, _| {
+    let poll = core.get().polls();
+    let begun = core.get().state.with(py, |state, _| {
         let listener = state.driver::<Listener>(key)?;
         listener.queued = false;
-        Some(listener.budget)
+        Some(listener.expected.begin(poll))
     });
-    while let Some(budget @ 1..) = left {
-        left = Some(budget - 1);
+    let Some(count) = begun else {
+        return Ok(());
+    };
+    for done in 0..count {
         // Looked up anew each time: what was accepted before may have closed the listener.
         let step = core.get().state.with(py, |state, refs| {
             let listener = state.driver::<Listener>(key)?;
             match socket::accept(listener.fd) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    listener.expected.fewer(done);
+                    None
+                }
                 Err(error) if socket::is_connection_gone(&error) => Some(None),
                 result => Some(Some((
                     result,
@@ -157,5 +163,10 @@ fn accept(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
             }
         }
     }
+    core.get().state.with(py, |state, _| {
+        if let Some(listener) = state.driver::<Listener>(key) {
+            listener.expected.all();
+        }
+    });
     Ok(())
 }

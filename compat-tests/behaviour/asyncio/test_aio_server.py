@@ -206,3 +206,25 @@ def test_wrong_arguments(run, kwargs, kind, text):
             await loop.create_server(Recorder, "127.0.0.1", 0, sock=sock)
 
     run(main)
+
+
+def test_many_at_once_and_one_by_one(run):
+    """However many wait to be accepted, all are, in the order of their coming, and those that come after them."""
+
+    async def main():
+        server, made = await serving(backlog=100)
+        clients = []
+        for burst in (1, 1, 60, 1, 1, 1, 7, 30, 1):
+            for _ in range(burst):
+                clients.append(socket.create_connection(address_of(server)))
+            while len(made) < len(clients):
+                await polls(1)
+        for client, protocol in zip(clients, made, strict=True):
+            await protocol.made
+            assert protocol.transport.get_extra_info("peername") == client.getsockname()
+            client.close()
+            await protocol.lost
+        server.close()
+        await server.wait_closed()
+
+    run(main)

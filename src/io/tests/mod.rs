@@ -11,6 +11,7 @@ mod pull_face;
 mod push_face;
 
 mod ending;
+mod expected;
 mod face;
 mod files;
 mod keys;
