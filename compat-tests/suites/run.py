@@ -115,7 +115,7 @@ class Run:
         """``only``: own names by contestant; an empty list stands for all tests."""
         work = [
             (contestant, batch)
-            for batch in self.plan.batches(modules)
+            for batch in plans.batches(self.plan, modules)
             for contestant in contestants
         ]
         done = self.supervisor.in_parallel(
@@ -137,7 +137,7 @@ class Run:
     def named(
         self, contestant: str, records: dict[str, Record]
     ) -> tuple[dict[str, Record], dict[str, str]]:
-        return compare.renamed(records, lambda test: str(self.plan.canonical(test, contestant)))
+        return compare.renamed(records, lambda test: plans.canonical(self.plan, test, contestant))
 
     def compared(self, outcomes: dict[str, Outcome], entries: dict[str, str]) -> compare.Comparison:
         ours, own = self.named(self.ours, outcomes[self.ours].records)
@@ -184,7 +184,7 @@ class Run:
         """Everything that ran in the same processes as ``modules``."""
         return [
             name
-            for batch in self.plan.batches(self.modules)
+            for batch in plans.batches(self.plan, self.modules)
             if any(
                 each == name or each.startswith(f"{name}.") for name in batch for each in modules
             )
@@ -212,7 +212,10 @@ def run_suite(name: str, options: argparse.Namespace) -> report.Summary:
             expected.load(where, run.version) if run.ours == plan.OURS or options.expected else {}
         )
         only = {
-            each: [plan.own_name(plan.canonical(test, run.ours), each) for test in options.test]
+            each: [
+                plans.own_name(plan, plans.canonical(plan, test, run.ours), each)
+                for test in options.test
+            ]
             for each in (run.ours, run.base)
         }
         outcomes = run.on((run.ours, run.base), run.modules, only)

@@ -35,16 +35,6 @@ class Library:
     def modules(self) -> list[str]:
         return self._modules
 
-    def batches(self, selected: list[str]) -> list[list[str]]:
-        """All in one process, as their own developers run them."""
-        return [selected]
-
-    def canonical(self, test: str, contestant: str) -> str:
-        return test
-
-    def own_name(self, test: str, contestant: str) -> str:
-        return test
-
     def doubts(self, contestant: str, info: dict[str, Any]) -> list[str]:
         return reactors.doubts(contestant, info)
 

@@ -26,19 +26,6 @@ def modules() -> list[str]:
     return sdists.test_files("anyio")
 
 
-def batches(selected: list[str]) -> list[list[str]]:
-    """All in one process, as pytest runs them."""
-    return [selected]
-
-
-def canonical(test: str, contestant: str) -> str:
-    return test
-
-
-def own_name(test: str, contestant: str) -> str:
-    return test
-
-
 def doubts(contestant: str, info: dict[str, Any]) -> list[str]:
     from suitekit.plans.on_cpython import doubts as of_paths
 

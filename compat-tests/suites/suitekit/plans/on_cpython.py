@@ -50,14 +50,6 @@ def batches(selected: list[str]) -> list[list[str]]:
     return [[module] for module in selected]
 
 
-def canonical(test: str, contestant: str) -> str:
-    return test
-
-
-def own_name(test: str, contestant: str) -> str:
-    return test
-
-
 def doubts(contestant: str, info: dict[str, Any]) -> list[str]:
     wanted = "asyncio" if contestant in ("stock", "placed-stock") else contestant
     return [

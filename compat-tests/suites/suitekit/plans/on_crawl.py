@@ -31,18 +31,6 @@ def modules() -> list[str]:
     return ["thousand_pages"]
 
 
-def batches(selected: list[str]) -> list[list[str]]:
-    return [selected]
-
-
-def canonical(test: str, contestant: str) -> str:
-    return test
-
-
-def own_name(test: str, contestant: str) -> str:
-    return test
-
-
 def doubts(contestant: str, info: dict[str, Any]) -> list[str]:
     return [] if info["contestant"] == contestant else ["the wrong contestant was run"]
 

@@ -36,19 +36,6 @@ def modules() -> list[str]:
     return [name for name in sdists.test_files("jupyter_server") if not name.startswith(APART)]
 
 
-def batches(selected: list[str]) -> list[list[str]]:
-    """All in one process, as pytest runs them."""
-    return [selected]
-
-
-def canonical(test: str, contestant: str) -> str:
-    return test
-
-
-def own_name(test: str, contestant: str) -> str:
-    return test
-
-
 def doubts(contestant: str, info: dict[str, Any]) -> list[str]:
     from suitekit.plans.on_cpython import doubts as of_paths
     from suitekit.plans.on_tornado import KINDS

@@ -36,19 +36,6 @@ def modules() -> list[str]:
     )
 
 
-def batches(selected: list[str]) -> list[list[str]]:
-    """All in one process, as pytest runs them."""
-    return [selected]
-
-
-def canonical(test: str, contestant: str) -> str:
-    return test
-
-
-def own_name(test: str, contestant: str) -> str:
-    return test
-
-
 def doubts(contestant: str, info: dict[str, Any]) -> list[str]:
     found = reactors.doubts(contestant, info["reactor"])
     return found + [f"in a child: {doubt}" for doubt in reactors.doubts(contestant, info["child"])]

@@ -27,19 +27,6 @@ def modules() -> list[str]:
     return ["all"]
 
 
-def batches(selected: list[str]) -> list[list[str]]:
-    """All in one process, as ``python -m tornado.test`` runs them."""
-    return [selected]
-
-
-def canonical(test: str, contestant: str) -> str:
-    return test
-
-
-def own_name(test: str, contestant: str) -> str:
-    return test
-
-
 # The packages that the IOLoop's class, its asyncio loop's class and the classes of its streams must come from.
 KINDS = {
     "interloop": ("interloop", "interloop", "interloop", "interloop"),
