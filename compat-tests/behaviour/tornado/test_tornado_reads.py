@@ -125,6 +125,40 @@ def test_read_until_regex(run):
     run(main)
 
 
+@pytest.mark.parametrize("regex", [b"\r?\n\r?\n", rb"\r?\n\r?\n", re.compile(b"\r?\n\r?\n")])
+def test_the_end_of_a_head(run, regex):
+    """What HTTP reads by."""
+    heads = [
+        b"\n\n",
+        b"a\r\nb\r\n\r\n",
+        b"a\nb\r\n\n",
+        b"\r\r\n\r\r\n\r\n",
+        b"a: \n b\n\r\n",
+        b"c\r\n\n",
+    ]
+
+    async def main():
+        with connected() as (stream, peer):
+            peer.sendall(b"".join(heads))
+            for head in heads:
+                assert await stream.read_until_regex(regex) == head
+            for head in heads:
+                read = stream.read_until_regex(regex, max_bytes=len(head))
+                for byte in head:
+                    assert not read.done()
+                    peer.sendall(bytes([byte]))
+                assert await read == head
+            read = stream.read_until_regex(regex, max_bytes=5)
+            peer.sendall(b"a\r\n\r\n" + b"abc\r\n\r\n")
+            assert await read == b"a\r\n\r\n"
+            with pytest.raises(iostream.StreamClosedError) as raised:
+                await stream.read_until_regex(regex, max_bytes=6)
+            error = str(raised.value.real_error)
+            assert error == f"delimiter {re.compile(regex)!r} not found within 6 bytes"
+
+    run(main)
+
+
 @pytest.mark.parametrize("inline", [True, False])
 @pytest.mark.parametrize("call", ["read_until", "read_until_regex"])
 def test_what_cannot_come_closes(run, caplog, call, inline):

@@ -1,4 +1,4 @@
-use super::super::pending_read::{PendingRead, Unsatisfiable, Want};
+use super::super::pending_read::{PendingRead, Unsatisfiable, Want, end_of_head};
 use super::super::read_buffer::ReadBuffer;
 use super::rng::Rng;
 
@@ -208,5 +208,45 @@ fn model() {
                 stream.drain(..count).collect::<Vec<_>>()
             );
         }
+    }
+}
+
+#[test]
+fn the_end_of_a_head() {
+    for (bytes, end) in [
+        (&b""[..], None),
+        (b"\n", None),
+        (b"\n\r", None),
+        (b"\n\n", Some(2)),
+        (b"\r\n\r\n", Some(4)),
+        (b"\n\r\n", Some(3)),
+        (b"\r\n\n", Some(3)),
+        (b"\n\r\r\n", None),
+        (b"a\r\nb\r\n\r\nc\n\n", Some(8)),
+        (b"a\nb\rc\r\n\nd", Some(8)),
+    ] {
+        assert_eq!(end_of_head(bytes), end, "{}", bytes.escape_ascii());
+    }
+}
+
+/// Against the simplest thing that could be right: each place is tried.
+#[test]
+fn model_of_the_end_of_a_head() {
+    let matched = |bytes: &[u8]| {
+        let mut at = 0;
+        for _ in 0..2 {
+            at += usize::from(bytes.get(at) == Some(&b'\r'));
+            if bytes.get(at) != Some(&b'\n') {
+                return None;
+            }
+            at += 1;
+        }
+        Some(at)
+    };
+    let mut rng = Rng::new(7);
+    for _ in 0..20_000 {
+        let bytes: Vec<u8> = (0..rng.below(12)).map(|_| b"\r\nx"[rng.below(3)]).collect();
+        let expected = (0..bytes.len()).find_map(|at| Some(at + matched(&bytes[at..])?));
+        assert_eq!(end_of_head(&bytes), expected, "{}", bytes.escape_ascii());
     }
 }

@@ -65,8 +65,13 @@ impl TornadoStream {
         let py = slf.py();
         let pattern = call::call1(&names::RE_COMPILE.get(py)?, regex)?.unbind();
         let max_bytes = limit(max_bytes)?;
+        // Another type may have another equality, and what was compiled may have flags.
+        let of_head = regex
+            .cast_exact::<PyBytes>()
+            .is_ok_and(|regex| matches!(regex.as_bytes(), b"\r?\n\r?\n" | br"\r?\n\r?\n"));
         let want = Want::Pattern(Pattern {
             pattern,
+            of_head,
             max_bytes,
             next: 0,
         });

@@ -13,7 +13,7 @@ use super::stream::{Inner, Place, TornadoStream};
 use super::want::Want;
 use crate::io::read::{self, Received};
 use crate::io::stream;
-use crate::proto::pending_read::{PendingRead, Unsatisfiable, Want as Bytes};
+use crate::proto::pending_read::{self, PendingRead, Unsatisfiable, Want as Bytes};
 use crate::proto::read_buffer::ReadBuffer;
 use crate::proto::websocket;
 use crate::py::bytes::Uninit;
@@ -79,11 +79,25 @@ fn unsatisfiable(py: Python<'_>, impossible: &Unsatisfiable) -> PyErr {
     not_found(delimiter.as_any(), impossible.max_bytes)
 }
 
+/// Where the pattern's first match in what has arrived ends.
+fn search(slf: &Bound<'_, TornadoStream>, pattern: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    let py = slf.py();
+    let bytes = contents(slf);
+    let found = call::call_method1(pattern, intern!(py, "search"), bytes.as_any())?;
+    if found.is_none() {
+        return Ok(None);
+    }
+    call::call_method0(&found, intern!(py, "end"))?
+        .extract()
+        .map(Some)
+}
+
 /// How many of the bytes that have arrived satisfy the pending read. Errors: `UnsatisfiableReadError`; those of a pattern.
 pub fn poll(slf: &Bound<'_, TornadoStream>) -> PyResult<Option<usize>> {
     enum Found {
         Answer(Result<Option<usize>, Unsatisfiable>),
-        Look(Py<PyAny>, Option<usize>),
+        /// The pattern, its limit, and how much there is to look at; where its match ends, when that is known.
+        Look(Py<PyAny>, Option<usize>, usize, Option<Option<usize>>),
     }
     let py = slf.py();
     let found = slf.get().inner.with(py, |inner, refs| {
@@ -96,23 +110,24 @@ pub fn poll(slf: &Bound<'_, TornadoStream>) -> PyResult<Option<usize>> {
             Some(Want::Pattern(_)) if buffer.is_empty() => Found::Answer(Ok(None)),
             Some(Want::Pattern(pattern)) => {
                 pattern.next = buffer.len().saturating_mul(2);
-                Found::Look(refs.clone(&pattern.pattern), pattern.max_bytes)
+                let known = pattern
+                    .of_head
+                    .then(|| pending_read::end_of_head(buffer.as_slice()));
+                let kept = refs.clone(&pattern.pattern);
+                Found::Look(kept, pattern.max_bytes, buffer.len(), known)
             }
         }
     });
     match found {
         Found::Answer(answer) => answer.map_err(|impossible| unsatisfiable(py, &impossible)),
-        Found::Look(pattern, max_bytes) => {
+        Found::Look(pattern, max_bytes, held, known) => {
             let pattern = pattern.bind(py);
-            let bytes = contents(slf);
-            let found = call::call_method1(pattern, intern!(py, "search"), bytes.as_any())?;
-            let end = if found.is_none() {
-                None
-            } else {
-                Some(call::call_method0(&found, intern!(py, "end"))?.extract::<usize>()?)
+            let end = match known {
+                Some(end) => end,
+                None => search(slf, pattern)?,
             };
             match max_bytes {
-                Some(max_bytes) if end.unwrap_or(bytes.as_bytes().len()) > max_bytes => {
+                Some(max_bytes) if end.unwrap_or(held) > max_bytes => {
                     Err(not_found(pattern, max_bytes))
                 }
                 _ => Ok(end),

@@ -13,9 +13,11 @@ pub enum Want {
     Frame(usize),
 }
 
-/// `read_until_regex()`: Python's `re` looks.
+/// `read_until_regex()`: Python's `re` looks, but for the end of an HTTP message's head.
 pub struct Pattern {
     pub pattern: Py<PyAny>,
+    /// It is [`end_of_head`](crate::proto::pending_read::end_of_head)'s.
+    pub of_head: bool,
     pub max_bytes: Option<usize>,
     /// With how many bytes in the buffer it looks again though there is more to read: each byte is looked at a constant
     /// number of times on average.
