@@ -4,7 +4,6 @@ use std::io;
 
 use pyo3::prelude::*;
 
-use super::expected::Expected;
 use crate::poll::{Key, Readiness, Registrar};
 use crate::py::errors;
 use crate::runtime::LoopCore;
@@ -34,7 +33,8 @@ pub struct Listener {
     fd: Fd,
     object: Py<PyAny>,
     acceptor: &'static dyn Acceptor,
-    expected: Expected,
+    /// How many connections one turn accepts at most.
+    budget: usize,
     queued: bool,
 }
 
@@ -68,7 +68,7 @@ impl Driver for Listener {
     }
 }
 
-/// Starts listening on a descriptor that somebody else owns and closes. One turn accepts at most `budget` connections.
+/// Starts listening on a descriptor that somebody else owns and closes.
 pub fn listen(
     core: &Bound<'_, LoopCore>,
     fd: Fd,
@@ -81,7 +81,7 @@ pub fn listen(
         fd,
         object,
         acceptor,
-        expected: Expected::new(budget),
+        budget,
         queued: false,
     };
     let source = Source::Driver(Box::new(listener));
@@ -120,24 +120,18 @@ pub fn stop(core: &Bound<'_, LoopCore>, fd: Fd) -> bool {
 
 fn accept(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     let py = core.py();
-    let poll = core.get().polls();
-    let begun = core.get().state.with(py, |state, _| {
+    let mut left = core.get().state.with(py, |state, _| {
         let listener = state.driver::<Listener>(key)?;
         listener.queued = false;
-        Some(listener.expected.begin(poll))
+        Some(listener.budget)
     });
-    let Some(count) = begun else {
-        return Ok(());
-    };
-    for done in 0..count {
+    while let Some(budget @ 1..) = left {
+        left = Some(budget - 1);
         // Looked up anew each time: what was accepted before may have closed the listener.
         let step = core.get().state.with(py, |state, refs| {
             let listener = state.driver::<Listener>(key)?;
             match socket::accept(listener.fd) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    listener.expected.fewer(done);
-                    None
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 Err(error) if socket::is_connection_gone(&error) => Some(None),
                 result => Some(Some((
                     result,
@@ -163,10 +157,5 @@ fn accept(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
             }
         }
     }
-    core.get().state.with(py, |state, _| {
-        if let Some(listener) = state.driver::<Listener>(key) {
-            listener.expected.all();
-        }
-    });
     Ok(())
 }

@@ -4,7 +4,6 @@
 pub mod adopted;
 pub mod child;
 pub mod datagram;
-mod expected;
 pub mod file;
 pub mod layer;
 pub mod listener;

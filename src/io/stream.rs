@@ -346,7 +346,7 @@ impl Parts<'_> {
             let _ = socket::shutdown_write(self.stream.fd);
         }
         if actions.contains(Actions::QUEUE_LOST) {
-            self.ready.push_back(Item::Follow(self.key, lost));
+            self.ready.push_back(Item::Run(self.key, lost));
         }
         if actions.contains(Actions::DROP_OUTPUT) {
             self.stream.writable = false;
@@ -389,7 +389,7 @@ pub fn open(core: &Bound<'_, LoopCore>, stream: Stream) -> Key {
     let source = Source::Driver(Box::new(stream));
     let (key, old) = core.get().state.with(py, |state, _| {
         let (key, old) = state.insert(source);
-        state.ready.push_back(Item::Follow(key, made));
+        state.ready.push_back(Item::Run(key, made));
         (key, old)
     });
     if let Some(Source::Watcher(watcher)) = old {

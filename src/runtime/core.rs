@@ -32,8 +32,6 @@ pub struct LoopCore {
     pub(super) poller: StateCell<Option<Poller>>,
     /// So many waits begin without a look at what is there already; see `turn::wait`.
     pub(super) unlooked: Flag<u8>,
-    /// How often it has polled, by which two polls in a row are told from others.
-    pub(super) polls: Flag<u32>,
     pub(super) remote: Remote<Py<Handle>>,
     scratch: StateCell<Option<Block>>,
     /// For layers: what came from the peer, and what is to be sent.
@@ -57,11 +55,6 @@ impl LoopCore {
             return Err(PyRuntimeError::new_err("Event loop is closed"));
         }
         Ok(())
-    }
-
-    /// The number of the last poll.
-    pub fn polls(&self) -> u32 {
-        self.polls.get()
     }
 
     /// Whether another thread runs it.
@@ -197,7 +190,6 @@ impl LoopCore {
             poller: StateCell::new(Some(poller)),
             remote: Remote::default(),
             unlooked: Flag::new(0),
-            polls: Flag::new(0),
             scratch: StateCell::new(None),
             raw: StateCell::new(None),
             wire: StateCell::new(None),

@@ -18,7 +18,7 @@ impl LoopCore {
                     match item {
                         Item::Call(handle) => visit.call(handle)?,
                         Item::Wake(object, _) | Item::Timed(object, ..) => visit.call(object)?,
-                        Item::Run(..) | Item::Follow(..) => {}
+                        Item::Run(..) => {}
                     }
                 }
                 for handle in &state.spare {

@@ -248,7 +248,7 @@ impl LoopCore {
                 .iter()
                 .filter_map(|item| match item {
                     Item::Call(handle) => Some(refs.clone(handle)),
-                    Item::Run(..) | Item::Follow(..) | Item::Wake(..) | Item::Timed(..) => None,
+                    Item::Run(..) | Item::Wake(..) | Item::Timed(..) => None,
                 })
                 .collect()
         });

@@ -40,8 +40,6 @@ pub enum Item {
     Call(Py<Handle>),
     Timed(Py<PyAny>, Timed, u32),
     Run(Key, Entry),
-    /// What has to follow in the turn after: a connection was accepted, or has ended.
-    Follow(Key, Entry),
     /// An operation whose task is to go on.
     Wake(Py<PyAny>, Wake),
 }

@@ -51,14 +51,14 @@ pub fn run(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
 
 /// Whether there is nothing to ask the kernel: its call costs as much as several callbacks.
 fn is_pointless(py: Python<'_>, core: &LoopCore, polled: bool) -> bool {
-    let (alone, caused) = core.state.with(py, |state, _| {
+    let (alone, woken) = core.state.with(py, |state, _| {
         let alone = !state.ready.is_empty() && state.sources.is_empty();
-        let caused = matches!(state.ready.front(), Some(Item::Wake(..) | Item::Follow(..)));
-        (alone, caused)
+        let woken = matches!(state.ready.front(), Some(Item::Wake(..)));
+        (alone, woken)
     });
     // With callbacks to run, nobody waits for a descriptor and no thread for the GIL. Or what came with the last poll has
-    // woken tasks, or made or ended connections: these come first, the next turn asks again.
-    alone && !threads::are_others(py) || caused && polled
+    // woken tasks: they run first, the next turn asks again.
+    alone && !threads::are_others(py) || woken && polled
 }
 
 /// One turn. Waits at most `limit` seconds for something to happen. Errors: what a callback raised to stop the
@@ -119,7 +119,6 @@ fn poll(slf: &Bound<'_, LoopCore>, timeout: Option<f64>) -> PyResult<()> {
             "the event loop is polling already in another thread",
         ));
     };
-    core.polls.set(core.polls.get().wrapping_add(1));
     let result = wait(py, core, &mut poller, timeout);
     let (stale, left) = take_events(py, core, &poller);
     drop(left);
@@ -267,7 +266,7 @@ fn run_ready(slf: &Bound<'_, LoopCore>) -> PyResult<()> {
         } else {
             match item {
                 Item::Call(handle) => Handle::run_last(core, handle.into_bound(py))?,
-                Item::Run(key, entry) | Item::Follow(key, entry) => entry(slf, key)?,
+                Item::Run(key, entry) => entry(slf, key)?,
                 Item::Wake(object, wake) => wake(slf, &object.into_bound(py))?,
                 Item::Timed(object, call, ticket) => call(slf, &object.into_bound(py), ticket)?,
             }
@@ -295,7 +294,7 @@ fn run_timed(slf: &Bound<'_, LoopCore>, item: Item) -> PyResult<()> {
         }
         Item::Wake(object, wake) => (wake(slf, object.bind(py)), Some(object)),
         Item::Timed(object, call, ticket) => (call(slf, object.bind(py), ticket), Some(object)),
-        Item::Run(key, entry) | Item::Follow(key, entry) => {
+        Item::Run(key, entry) => {
             let face = core
                 .state
                 .with(py, |state, refs| match state.sources.get(key) {

@@ -11,7 +11,6 @@ mod pull_face;
 mod push_face;
 
 mod ending;
-mod expected;
 mod face;
 mod files;
 mod keys;
