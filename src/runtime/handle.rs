@@ -1,8 +1,9 @@
 //! Handles: what `call_soon` and `call_later` answer.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyFloat, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::LoopCore;
@@ -345,13 +346,16 @@ impl Handle {
 #[pyclass(frozen, extends = Handle, subclass, module = "interloop._core")]
 pub struct TimerHandle {
     when: Flag<f64>,
+    /// The time was given as an int, and is answered as one: programs round times up to whole seconds.
+    whole: Flag<bool>,
     pub(super) key: Flag<Option<TimerKey>>,
 }
 
 impl TimerHandle {
-    pub(super) fn new(when: f64) -> Self {
+    pub(super) fn new(when: f64, whole: bool) -> Self {
         TimerHandle {
             when: Flag::new(when),
+            whole: Flag::new(whole),
             key: Flag::new(None),
         }
     }
@@ -373,13 +377,17 @@ impl TimerHandle {
 #[pymethods]
 impl TimerHandle {
     /// When the callback is due, in seconds on the loop's clock.
-    fn when(&self) -> f64 {
-        self.when.get()
+    fn when<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let when = PyFloat::new(py, self.when.get());
+        if self.whole.get() {
+            return when.call_method0(intern!(py, "__int__"));
+        }
+        Ok(when.into_any())
     }
 
     #[getter]
-    fn _when(&self) -> f64 {
-        self.when.get()
+    fn _when<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.when(py)
     }
 
     #[getter]
@@ -422,6 +430,7 @@ impl TimerHandle {
             .with(slf.py(), |state, _| state.timers.reschedule(key, when));
         if moved {
             timer.when.set(when);
+            timer.whole.set(false);
         }
         moved
     }

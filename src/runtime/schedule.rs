@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyInt, PyList, PyTuple};
 
 use super::LoopCore;
 use super::handle::{Handle, TimerHandle};
@@ -96,7 +96,7 @@ impl LoopCore {
 
     fn schedule_at<'py>(
         slf: &Bound<'py, Self>,
-        when: f64,
+        (when, whole): (f64, bool),
         callback: Bound<'py, PyAny>,
         args: Bound<'py, PyTuple>,
         context: Option<Bound<'py, PyAny>>,
@@ -105,7 +105,7 @@ impl LoopCore {
         let base = Handle::build(slf, callback, args, context)?;
         let timer = Bound::new(
             py,
-            PyClassInitializer::from(base).add_subclass(TimerHandle::new(when)),
+            PyClassInitializer::from(base).add_subclass(TimerHandle::new(when, whole)),
         )?;
         let handle = timer.as_super().clone().unbind();
         let key = slf.get().state.with(py, |state, _| {
@@ -192,7 +192,9 @@ impl LoopCore {
         if core.is_debug() {
             Self::check_in_debug(slf, &callback, "call_at", true)?;
         }
-        Self::schedule_at(slf, when.extract()?, callback, args, context)
+        let whole = when.is_instance_of::<PyInt>();
+        let when = (when.extract()?, whole);
+        Self::schedule_at(slf, when, callback, args, context)
     }
 
     /// Runs `callback(*args)` in `delay` seconds. A delay in the past keeps its place before later ones.
@@ -214,7 +216,7 @@ impl LoopCore {
             Self::check_in_debug(slf, &callback, "call_later", true)?;
         }
         let when = Self::now(slf)? + delay.extract::<f64>()?;
-        Self::schedule_at(slf, when, callback, args, context)
+        Self::schedule_at(slf, (when, false), callback, args, context)
     }
 
     /// The timers that wait, soonest first: a snapshot. Other hosts' calls are not handles and are left out.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import sys
 import weakref
 
@@ -165,6 +166,13 @@ def test_call_at_is_exact(new_loop):
     loop = new_loop()
     when = loop.time() + 1234.56789
     assert loop.call_at(when, print).when() == when
+    # Programs that round a time up to a whole second find an int there.
+    for whole in (math.ceil(when), 0, -3):
+        handle = loop.call_at(whole, print)
+        assert [type(handle.when()), type(handle._when)] == [int, int]
+        assert handle.when() == whole
+    assert type(loop.call_at(float(whole), print).when()) is float
+    assert type(loop.call_later(5, print).when()) is float
     before = loop.time()
     later = loop.call_later(5, print).when()
     assert before + 5 <= later <= loop.time() + 5
