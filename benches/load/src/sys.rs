@@ -51,6 +51,15 @@ impl Socket {
         }
     }
 
+    /// A stream socket that waits for nothing. Small writes wait for the acknowledgement of those before: for one message.
+    pub fn nonblocking(address: &Address) -> io::Result<Self> {
+        let family = match address {
+            Address::Unix(_) => libc::AF_UNIX,
+            _ => libc::AF_INET,
+        };
+        Socket::new(family, libc::SOCK_STREAM | libc::SOCK_NONBLOCK)
+    }
+
     /// Sends from another address of 127/8 than usual: each has its own 28,000 ephemeral ports,
     /// which connections in TIME_WAIT would use up within a second of churn.
     pub fn bind_source(&self, last_byte: u8) -> io::Result<()> {
