@@ -72,7 +72,7 @@ impl TornadoStream {
         let want = Want::Pattern(Pattern {
             pattern,
             of_head,
-            max_bytes,
+            max_bytes: max_bytes.unwrap_or(usize::MAX),
             next: 0,
         });
         Self::start(slf, want)

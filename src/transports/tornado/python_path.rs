@@ -62,7 +62,8 @@ pub fn reading<'py>(slf: &Bound<'py, TornadoStream>) -> PyResult<Bound<'py, PyDi
         },
         Some(Want::Pattern(pattern)) => {
             state.set_item("_read_regex", pattern.pattern)?;
-            state.set_item("_read_max_bytes", pattern.max_bytes)?;
+            let limit = Some(pattern.max_bytes).filter(|&limit| limit != usize::MAX);
+            state.set_item("_read_max_bytes", limit)?;
         }
         Some(Want::Into(into)) => {
             state.set_item("_user_read_buffer", true)?;

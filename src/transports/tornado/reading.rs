@@ -97,7 +97,7 @@ pub fn poll(slf: &Bound<'_, TornadoStream>) -> PyResult<Option<usize>> {
     enum Found {
         Answer(Result<Option<usize>, Unsatisfiable>),
         /// The pattern, its limit, and how much there is to look at; where its match ends, when that is known.
-        Look(Py<PyAny>, Option<usize>, usize, Option<Option<usize>>),
+        Look(Py<PyAny>, usize, usize, Option<Option<usize>>),
     }
     let py = slf.py();
     let found = slf.get().inner.with(py, |inner, refs| {
@@ -126,12 +126,10 @@ pub fn poll(slf: &Bound<'_, TornadoStream>) -> PyResult<Option<usize>> {
                 Some(end) => end,
                 None => search(slf, pattern)?,
             };
-            match max_bytes {
-                Some(max_bytes) if end.unwrap_or(held) > max_bytes => {
-                    Err(not_found(pattern, max_bytes))
-                }
-                _ => Ok(end),
+            if end.unwrap_or(held) > max_bytes {
+                return Err(not_found(pattern, max_bytes));
             }
+            Ok(end)
         }
     }
 }

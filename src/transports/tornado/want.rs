@@ -18,7 +18,8 @@ pub struct Pattern {
     pub pattern: Py<PyAny>,
     /// It is [`end_of_head`](crate::proto::pending_read::end_of_head)'s.
     pub of_head: bool,
-    pub max_bytes: Option<usize>,
+    /// The greatest number: no limit. (An `Option` of it would make every stream larger.)
+    pub max_bytes: usize,
     /// With how many bytes in the buffer it looks again though there is more to read: each byte is looked at a constant
     /// number of times on average.
     pub next: usize,
