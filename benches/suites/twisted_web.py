@@ -14,16 +14,17 @@ SUITE = Suite(
     base="epoll",
     cases=tuple(
         ServerLoad(
-            f"hello-{connections}",
+            f"hello{'-tls' if tls else ''}-{connections}",
             connections=connections,
             size=13,
-            server_arguments=("--serve", "web"),
-            load_arguments=("--http",),
+            server_arguments=("--serve", "web", *tls),
+            load_arguments=("--http", *tls),
             targets=targets,
         )
-        for connections, targets in (
-            (1, ()),
-            (10, (Target("interloop", issue=4, ratio=1.4),)),
+        for tls, connections, targets in (
+            ((), 1, ()),
+            ((), 10, (Target("interloop", issue=4, ratio=1.4),)),
+            (("--tls",), 10, ()),
         )
     ),
     by_default=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import ssl
+import sys
 import weakref
 
 import pytest
@@ -15,7 +16,7 @@ from twisted.internet import protocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.testing import StringTransport
-from twisted.protocols import tls
+from twisted.protocols import basic, tls
 from zope.interface import implementer
 
 # Twisted's own ways with pyOpenSSL.
@@ -47,6 +48,62 @@ def test_ours_are_native(ours, seam, monkeypatch, way):
     steps(ours, other, lambda: told.reason)
     assert not layer._engaged
     ways.close()
+
+
+class Lines(basic.LineReceiver):
+    """A line receiver; `received` has its lines, and what is raw."""
+
+    def __init__(self):
+        self.received = []
+        self.callers = []
+        self.reason = None
+        # What `shake` sends.
+        self.setRawMode()
+
+    @property
+    def data(self):
+        return b"".join(self.received)
+
+    def rawDataReceived(self, data):
+        self.received.append(data)
+
+    def lineReceived(self, line):
+        self.callers.append(sys._getframe(1).f_code)
+        self.received.append(line)
+        if line == b"stop":
+            self.transport.loseConnection()
+        elif line == b"pause":
+            self.pauseProducing()
+        elif line == b"raw":
+            self.setRawMode()
+
+    def connectionLost(self, reason):
+        self.reason = reason
+
+
+def test_lines(kind, reactor, meet):
+    """Ours takes them from the records: Twisted's method does not run, which its frame would show."""
+    lines, other = meet(Lines)
+    lines.setLineMode()
+
+    def got(data, expected):
+        other.write(data)
+        steps(reactor, other, lambda: lines.received == expected)
+        del lines.received[:]
+
+    got(b"one\r\ntwo\r\nthr", [b"one", b"two"])
+    got(b"ee\r\n", [b"three"])
+    twisteds = basic.LineReceiver.dataReceived.__code__
+    assert (twisteds in lines.callers) == (kind == "stock")
+    got(b"raw\r\nline\r\n", [b"raw", b"line\r\n"])
+    lines.setLineMode()
+    got(b"pause\r\nlater\r\n", [b"pause"])
+    lines.resumeProducing()
+    got(b"on\r\n", [b"later", b"on"])
+    got(b"stop\r\n", [b"stop"])
+    other.close()
+    steps(reactor, other, lambda: lines.reason)
+    assert lines.received == [] and lines.reason.check(ConnectionDone)
 
 
 def test_echo(reactor, meet):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import socket
+import ssl
 import sys
 
 import pytest
 from tw_connections import until
+from tw_tls import context, identity
 from twisted.internet import interfaces
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.protocols import basic
 from twisted.web import http, resource, server
 from zope.interface import directlyProvides
+
+# Twisted's own certificates pass them.
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
 
 
 class Page(resource.Resource):
@@ -48,12 +54,13 @@ class Site(server.Site):
 class Served:
     """A site, one blocking connection to it, and the protocol at its other end."""
 
-    def __init__(self, reactor, channel=http.HTTPChannel, bare=False, **settings):
+    def __init__(self, reactor, channel=http.HTTPChannel, bare=False, tls=False, **settings):
         self.reactor = reactor
         self.page = Page()
         site = Site(self.page, reactor=reactor, **settings)
         self.made = []
         self.reason = None
+        self.tls = tls
 
         class Front(http._GenericHTTPChannelProtocol):
             def connectionLost(front, reason):
@@ -65,12 +72,34 @@ class Served:
             return self.made[-1]
 
         site.protocol = protocol
-        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        if tls:
+            port = reactor.listenSSL(0, site, identity().options(), interface="127.0.0.1")
+        else:
+            port = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.end = socket.create_connection(("127.0.0.1", port.getHost().port))
+        if tls:
+            self.end = self.encrypted(self.end)
         self.file = self.end.makefile("rb")
         until(reactor, lambda: self.made and self.channel.transport is not None)
         port.stopListening()
         until(reactor, lambda: not port.connected)
+
+    def encrypted(self, end):
+        end = context(server=False).wrap_socket(
+            end, server_hostname="localhost", do_handshake_on_connect=False
+        )
+        end.setblocking(False)
+
+        def is_over():
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                return True
+
+        until(self.reactor, is_over)
+        # The server has seen it as well.
+        until(self.reactor, lambda: self.channel.transport._handshakeDone)
+        end.setblocking(True)
+        return end
 
     @property
     def front(self):
@@ -89,8 +118,8 @@ class Served:
         transport = self.channel.transport
         self.end.sendall(data)
         assert select.select([transport], [], [], 60)[0]
-        # One turn to see it, one to read it, one to send what that made.
-        for _ in range(3):
+        # One turn to see it, one to read it, one to make records of the answer, one to send them.
+        for _ in range(4):
             self.reactor.iterate(0)
 
     def answer(self):
@@ -119,8 +148,16 @@ def serve(reactor):
         until(reactor, lambda one=one: not one.channel.transport.connected)
 
 
-def test_a_request_in_pieces(serve):
-    one = serve()
+@pytest.fixture(params=[False, True], ids=["tcp", "tls"])
+def serve_either(request, kind, reactor, seam, serve):
+    """`serve`, with and without TLS."""
+    if request.param:
+        seam(kind, reactor)
+    return functools.partial(serve, tls=request.param)
+
+
+def test_a_request_in_pieces(serve_either):
+    one = serve_either()
     one.send(b"GET /a HTTP/1.1\r\nHo")
     one.send(b"st: x\r\n")
     one.send(b"\r")
@@ -133,9 +170,9 @@ def test_a_request_in_pieces(serve):
 
 
 @pytest.mark.parametrize("bare", [False, True])
-def test_bodies_and_requests_behind_them(serve, bare):
+def test_bodies_and_requests_behind_them(serve_either, bare):
     """What has come early waits for its turn."""
-    one = serve(bare=bare)
+    one = serve_either(bare=bare)
     post = b"POST /c HTTP/1.1\r\nContent-Length: 6\r\n\r\n"
     one.send(post + b"one")
     one.send(b"two" + post + b"threes")
@@ -171,7 +208,7 @@ def test_the_last_request_of_a_connection(serve):
     assert one.file.read() == b""
 
 
-def test_each_piece_resets_the_timeout(serve):
+def test_each_piece_resets_the_timeout(serve_either):
     """By the channel's method, which programs replace."""
     calls = []
 
@@ -180,7 +217,7 @@ def test_each_piece_resets_the_timeout(serve):
             calls.append("class")
             super().resetTimeout()
 
-    one = serve(Channel, timeout=60)
+    one = serve_either(Channel, timeout=60)
     one.send(b"GET /a HTTP/1.1\r\n")
     one.send(b"Host: x\r\n\r\n")
     assert one.answer()[0] == 200 and calls == ["class"] * 2
@@ -202,20 +239,21 @@ def test_a_timeout(serve, reactor):
     assert one.file.read() == b""
 
 
-def test_a_header_that_raises(serve, twisted_log):
+def test_a_header_that_raises(serve_either, twisted_log):
     class Channel(http.HTTPChannel):
         def headerReceived(self, line):
             raise ZeroDivisionError
 
-    one = serve(Channel)
+    one = serve_either(Channel)
     one.send(b"GET / HTTP/1.1\r\nA: b\r\nC: d\r\n")
     twisted_log.take(ZeroDivisionError)
     until(one.reactor, lambda: one.reason is not None)
-    assert one.reason.check(ZeroDivisionError)
+    # With TLS the reason is that of the connection beneath, which is not ended by a close_notify.
+    assert one.reason.check(ConnectionLost if one.tls else ZeroDivisionError)
     assert one.channel._busyReceiving is False
 
 
-def test_what_programs_replace(serve, monkeypatch):
+def test_what_programs_replace(serve_either, monkeypatch):
     """A `dataReceived` of a subclass, of an instance and of each class: they are the ones called."""
     calls = []
 
@@ -239,8 +277,8 @@ def test_what_programs_replace(serve, monkeypatch):
 
         monkeypatch.setattr(owner, "dataReceived", replaced)
 
-    assert ask(serve(Channel)) == ["subclass"]
-    one = serve()
+    assert ask(serve_either(Channel)) == ["subclass"]
+    one = serve_either()
     assert ask(one) == []
     for name, owner in (("front", one.front), ("channel", one.channel)):
         method = owner.dataReceived
@@ -263,9 +301,9 @@ def test_what_programs_replace(serve, monkeypatch):
     assert ask(one) == []
 
 
-def test_a_channel_of_another_kind(serve):
+def test_a_channel_of_another_kind(serve_either):
     """An upgrade puts another protocol in the channel's place."""
-    one = serve()
+    one = serve_either()
     one.send(b"GET / HTTP/1.1\r\n\r\n")
     assert one.answer()[0] == 200
     got = []
@@ -312,9 +350,10 @@ def test_an_answer_of_many_pieces(serve):
             transport.writeSequence(wrong)
 
 
-def test_ours_is_native(ours):
+@pytest.mark.parametrize("tls", [False, True])
+def test_ours_is_native(ours, seam, tls):
     """Twisted's methods do not run, which their frames would show; the first piece of a connection goes through them."""
-    one = Served(ours)
+    one = Served(seam("interloop", ours), tls=tls)
     with contextlib.closing(one):
         for seen in ({"dataReceived"}, set()):
             one.page.frames.clear()

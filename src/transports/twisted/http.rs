@@ -42,7 +42,7 @@ impl Http {
     /// `protocol.dataReceived(data)`.
     pub fn data_received(
         self,
-        connection: &Bound<'_, TwistedConnection>,
+        connection: Option<&Bound<'_, TwistedConnection>>,
         protocol: &Bound<'_, PyAny>,
         data: &[u8],
     ) -> PyResult<()> {
@@ -54,7 +54,7 @@ impl Http {
 }
 
 fn front_received(
-    connection: &Bound<'_, TwistedConnection>,
+    connection: Option<&Bound<'_, TwistedConnection>>,
     front: &Bound<'_, PyAny>,
     data: &[u8],
 ) -> PyResult<()> {
@@ -72,7 +72,7 @@ fn front_received(
 
 /// Any object may be the channel, one for HTTP/2 as well.
 fn channel_received(
-    connection: &Bound<'_, TwistedConnection>,
+    connection: Option<&Bound<'_, TwistedConnection>>,
     channel: &Bound<'_, PyAny>,
     data: &[u8],
 ) -> PyResult<()> {

@@ -14,7 +14,7 @@ use crate::py::{again, call, method, names};
 
 /// `protocol.dataReceived(data)` of a `LineReceiver`.
 pub fn data_received(
-    connection: &Bound<'_, TwistedConnection>,
+    connection: Option<&Bound<'_, TwistedConnection>>,
     protocol: &Bound<'_, PyAny>,
     data: &[u8],
 ) -> PyResult<()> {
@@ -29,7 +29,7 @@ pub fn data_received(
 
 /// `LineReceiver.dataReceived(protocol, data)`, which is `stock`.
 pub fn receive(
-    connection: &Bound<'_, TwistedConnection>,
+    connection: Option<&Bound<'_, TwistedConnection>>,
     protocol: &Bound<'_, PyAny>,
     data: &[u8],
     stock: &Bound<'_, PyAny>,
@@ -41,10 +41,10 @@ pub fn receive(
     receiver.data_received(data, stock)
 }
 
-/// A `twisted.protocols.basic.LineReceiver`, and the connection that it is read from.
+/// A `twisted.protocols.basic.LineReceiver`, and the connection that it is on, if nothing is between.
 struct LineReceiver<'a, 'py> {
     protocol: &'a Bound<'py, PyAny>,
-    connection: &'a Bound<'py, TwistedConnection>,
+    connection: Option<&'a Bound<'py, TwistedConnection>>,
 }
 
 /// What came of looking for a line.
@@ -223,13 +223,16 @@ impl<'py> LineReceiver<'_, 'py> {
     fn is_ending(&self) -> PyResult<bool> {
         let py = self.py();
         let transport = self.protocol.getattr(intern!(py, "transport"))?;
-        let connection = self.connection.get();
-        let ours = match connection.passes.get() {
-            true => &names::TWISTED_UNIX_SERVER,
-            false => &names::TWISTED_SERVER,
-        };
-        if transport.is(self.connection) && self.connection.get_type().is(&ours.get(py)?) {
-            return Ok(connection.disconnecting.get());
+        if let Some(connection) = self.connection
+            && transport.is(connection)
+        {
+            let ours = match connection.get().passes.get() {
+                true => &names::TWISTED_UNIX_SERVER,
+                false => &names::TWISTED_SERVER,
+            };
+            if connection.get_type().is(&ours.get(py)?) {
+                return Ok(connection.get().disconnecting.get());
+            }
         }
         Ok(transport.is_truthy()?
             && transport

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use super::connection::TwistedConnection;
 use super::http::Http;
 use super::lines;
+use crate::py::cell::Flag;
 use crate::py::names;
 
 /// What kind of receiver a protocol is.
@@ -14,7 +15,7 @@ pub enum Receiver {
     Http(Http),
 }
 
-/// What the class of a connection's protocol is, as far as it was looked at.
+/// What the class of a transport's protocol is, as far as it was looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// The class's address. A class that has died and another one in its place cost time, no more.
@@ -30,19 +31,16 @@ impl Seen {
 }
 
 impl Receiver {
-    /// What a connection's protocol is, if it is one.
+    /// What a transport's protocol is, if it is one. The transport keeps what was seen.
     #[inline]
-    pub fn of(
-        connection: &Bound<'_, TwistedConnection>,
-        protocol: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<Receiver>> {
+    pub fn of(kept: &Flag<Seen>, protocol: &Bound<'_, PyAny>) -> PyResult<Option<Receiver>> {
         let class = protocol.get_type_ptr() as usize;
-        let seen = connection.get().seen.get();
+        let seen = kept.get();
         if seen.class == class {
             return Ok(seen.receiver);
         }
         let receiver = Receiver::look(protocol)?;
-        connection.get().seen.set(Seen { class, receiver });
+        kept.set(Seen { class, receiver });
         Ok(receiver)
     }
 
@@ -55,10 +53,10 @@ impl Receiver {
         Ok(lines.then_some(Receiver::Lines))
     }
 
-    /// `protocol.dataReceived(data)`.
+    /// `protocol.dataReceived(data)`; the connection is the one that the protocol is on, unless something (TLS) is between.
     pub fn data_received(
         self,
-        connection: &Bound<'_, TwistedConnection>,
+        connection: Option<&Bound<'_, TwistedConnection>>,
         protocol: &Bound<'_, PyAny>,
         data: &[u8],
     ) -> PyResult<()> {

@@ -145,9 +145,9 @@ impl Sink for TwistedSink {
                 TwistedTls::receive(tls, data)
             });
         }
-        if let Some(receiver) = Receiver::of(connection, &protocol)? {
+        if let Some(receiver) = Receiver::of(&connection.get().seen, &protocol)? {
             return read_in_place(stream, connection, &protocol, |data| {
-                receiver.data_received(connection, &protocol, data)
+                receiver.data_received(Some(connection), &protocol, data)
             });
         }
         let data = match connection.get().lately.receive(stream) {

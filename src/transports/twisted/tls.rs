@@ -16,6 +16,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::connection::TwistedConnection;
+use super::receivers::{Receiver, Seen};
 use crate::io::adopted;
 use crate::py::bytes::Unseen;
 use crate::py::call;
@@ -51,6 +52,7 @@ pub struct TwistedTls {
     engaged: Flag<bool>,
     /// Bytes in `waiting`.
     count: Flag<usize>,
+    seen: Flag<Seen>,
     /// See `Handle`: false while CPython 3.11 makes the instance dict.
     built: bool,
 }
@@ -166,10 +168,7 @@ impl TwistedTls {
             if let Some(bytes) = bytes
                 && !is_true(slf, intern!(py, "_aborted"))?
             {
-                let protocol = slf.getattr(intern!(py, "wrappedProtocol"))?;
-                let told =
-                    call::call_method1(&protocol, intern!(py, "dataReceived"), bytes.as_any());
-                if let Err(error) = told {
+                if let Err(error) = Self::tell(slf, &bytes) {
                     // Twisted's `connectionLost` hands on what is left.
                     if let Some(mut engine) = Self::lend(slf)? {
                         let fed = engine.feed(&mut input);
@@ -194,6 +193,18 @@ impl TwistedTls {
                     slf.call_method1(intern!(py, "_records_failed"), (error,))?;
                     return Ok(());
                 }
+            }
+        }
+    }
+
+    /// Tells the protocol what was in the records.
+    fn tell(slf: &Bound<'_, Self>, bytes: &Bound<'_, PyBytes>) -> PyResult<()> {
+        let py = slf.py();
+        let protocol = slf.getattr(intern!(py, "wrappedProtocol"))?;
+        match Receiver::of(&slf.get().seen, &protocol)? {
+            Some(receiver) => receiver.data_received(None, &protocol, bytes.as_bytes()),
+            None => {
+                call::call_method1(&protocol, intern!(py, "dataReceived"), bytes.as_any()).map(drop)
             }
         }
     }
@@ -315,6 +326,7 @@ impl TwistedTls {
             }),
             engaged: Flag::new(false),
             count: Flag::new(0),
+            seen: Flag::new(Seen::NOTHING),
             built: true,
         }
     }
