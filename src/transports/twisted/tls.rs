@@ -167,16 +167,15 @@ impl TwistedTls {
             let (answer, bytes) = decoded?;
             if let Some(bytes) = bytes
                 && !is_true(slf, intern!(py, "_aborted"))?
+                && let Err(error) = Self::tell(slf, &bytes)
             {
-                if let Err(error) = Self::tell(slf, &bytes) {
-                    // Twisted's `connectionLost` hands on what is left.
-                    if let Some(mut engine) = Self::lend(slf)? {
-                        let fed = engine.feed(&mut input);
-                        slf.get().give_back(py, engine);
-                        fed?;
-                    }
-                    return Err(error);
+                // Twisted's `connectionLost` hands on what is left.
+                if let Some(mut engine) = Self::lend(slf)? {
+                    let fed = engine.feed(&mut input);
+                    slf.get().give_back(py, engine);
+                    fed?;
                 }
+                return Err(error);
             }
             match answer {
                 // Before the next connection's: else the large writes of a whole turn lie in memory at once.
