@@ -85,6 +85,8 @@ class Accepted(Native):
     # What that would set; what waits to be sent is in the native half.
     _tempDataBuffer: Any = ()
     _tempDataLen = 0
+    # The port's number, which the port forgets when it has ended.
+    _accepted_on: int | None = None
 
     def _start_reading(self: Any) -> None:
         # Its constructor's last step, when everything is in place.
@@ -100,8 +102,9 @@ class Accepted(Native):
         try:
             text: str = self.__dict__["repstr"]
         except KeyError:
-            protocol = self.protocol.__class__.__name__
-            text = f"<{protocol} #{self.sessionno} on {self.server._realPortNumber}>"
+            # When it has been lost it has none.
+            protocol = self.__dict__.get("_protocol_class") or self.protocol.__class__
+            text = f"<{protocol.__name__} #{self.sessionno} on {self._accepted_on}>"
         return text
 
     @repstr.setter
@@ -161,8 +164,8 @@ def log_context(connection: Any) -> tuple[list[Any], dict[Any, Any]]:
 
 
 def data_failed(connection: Any, exception: BaseException) -> None:
-    """`dataReceived` raised."""
-    _call_with_logger(connection, _failed, connection, exception, True)
+    """`dataReceived` raised: whatever it was, it was no end of file."""
+    _call_with_logger(connection, _failed, connection, exception)
 
 
 def failed(connection: Any, exception: BaseException) -> None:
@@ -195,7 +198,7 @@ def resume_producer(connection: Any) -> None:
         connection.producerPaused = False
         connection.producer.resumeProducing()
     except BaseException as exception:
-        _failed(connection, exception, False)
+        _failed(connection, exception)
 
 
 def end_writing(connection: Any) -> None:
@@ -205,9 +208,9 @@ def end_writing(connection: Any) -> None:
         connection._writeDisconnected = True
         connection._closeWriteConnection()
     except BaseException as exception:
-        _failed(connection, exception, False)
+        _failed(connection, exception)
 
 
-def _failed(connection: Any, exception: BaseException, read: bool) -> None:
+def _failed(connection: Any, exception: BaseException) -> None:
     _err(Failure(exception))
-    connection.reactor._disconnectSelectable(connection, exception, read)
+    connection.reactor._disconnectSelectable(connection, exception, False)

@@ -31,7 +31,7 @@ class Listening(TwistedPort):
         self._listen(
             reactor._asyncioEventloop,
             self.fileno(),
-            {"reactor": reactor, "server": self},
+            {"reactor": reactor, "server": self, "_accepted_on": self._realPortNumber},
             reactor._connections,
         )
         reactor._ports.add(self)
