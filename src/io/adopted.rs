@@ -52,6 +52,7 @@ pub fn adopt(core: &Bound<'_, LoopCore>, mut stream: Stream) -> PyResult<Key> {
 pub fn take(core: &Bound<'_, LoopCore>, key: Key, unregister: bool) -> Option<Box<Stream>> {
     core.get().state.with(core.py(), |state, _| {
         let parts = parts(state, key)?;
+        parts.stream.look_at_owner();
         if unregister
             && parts.stream.registered
             && let Some(kernel) = parts.kernel

@@ -108,6 +108,7 @@ impl Parts<'_> {
     /// Sends some of the file, if there is one: to be called with nothing buffered. Answers it when it is finished.
     pub(super) fn send_file(&mut self) -> Option<Sent> {
         let start = self.stream.file.as_ref()?.portion.sent();
+        self.stream.look_at_owner();
         self.stream.set_nodelay();
         loop {
             let fd = self.stream.fd;

@@ -5,12 +5,13 @@ use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 
+use crate::py::sockets;
 use crate::sys::{Fd, ancillary, plain, socket};
 
 /// What the bytes of a stream go through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Medium {
-    /// A TCP socket. A read that fills less than it asked for has drained it.
+    /// A TCP socket. A read that fills less than it asked for has drained it, unless it ended before urgent data.
     Tcp,
     /// A Unix socket. A read also ends where something came beside the bytes, and before urgent data.
     Unix,
@@ -77,7 +78,7 @@ impl Medium {
 
     /// Whether urgent data, which ends a read, has to be heard of.
     pub(super) fn has_urgent(self) -> bool {
-        matches!(self, Medium::Unix | Medium::Passing)
+        matches!(self, Medium::Tcp | Medium::Unix | Medium::Passing)
     }
 
     /// Whether nothing is left after a read that took less than it asked for. `marked`: something came beside its bytes, or
@@ -85,7 +86,7 @@ impl Medium {
     #[inline]
     pub(super) fn short_read_drains(self, fd: Fd, marked: bool) -> bool {
         match self {
-            Medium::Tcp => true,
+            Medium::Tcp => !marked,
             Medium::Unix | Medium::Passing if ancillary::ENDS_WITH_A_MESSAGE && !marked => true,
             Medium::Unix | Medium::Passing | Medium::Socket | Medium::Pipe => {
                 matches!(socket::pending(fd), Ok(0))
@@ -108,6 +109,16 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// Whether the stream's descriptor may still be what it was: a socket that its program has closed, or detached, took it
+    /// along, and its number is somebody else's by now.
+    #[inline]
+    pub(super) fn may_have(&self, fd: Fd) -> bool {
+        match self {
+            Owner::Object(object) => sockets::may_have(object, fd),
+            Owner::Stream | Owner::Face | Owner::Duplicate => true,
+        }
+    }
+
     pub(super) fn object(&self) -> Option<&Py<PyAny>> {
         match self {
             Owner::Object(object) => Some(object),

@@ -2,6 +2,7 @@
 //! for a stream, [`listener::Acceptor`] for a listener. Nothing here knows which host it serves.
 
 pub mod adopted;
+mod broken;
 pub mod child;
 pub mod datagram;
 pub mod file;

@@ -30,6 +30,7 @@ impl Stream {
     /// To be called before each send.
     #[inline]
     pub(super) fn about_to_send(&mut self) {
+        self.look_at_owner();
         if self.nodelay != Nodelay::Settled {
             self.settle_nodelay();
         }

@@ -38,6 +38,7 @@ impl Stream {
 
     #[inline]
     pub(super) fn receive(&mut self, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+        self.look_at_owner();
         if self.medium != Medium::Passing {
             return self.medium.receive(self.fd, buffer, &mut self.beside);
         }

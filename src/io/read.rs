@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 
+use super::broken::Broken;
 use super::layer;
 use super::sink::{AfterEof, Face, Failed, Taken};
 use super::stream::{self, Stream};
@@ -146,6 +147,9 @@ fn eof(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
         let mut parts = stream::parts(state, key)?;
         // Letting go of a protocol's buffer may have run code that closed the stream.
         if !parts.stream.life.may_read() {
+            return None;
+        }
+        if parts.stream.broken() == Broken::Reset {
             return None;
         }
         let nothing = parts.apply(Event::PeerEof);

@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::io;
 
-use pyo3::exceptions::{PyBaseException, PyConnectionError};
+use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
 
+use super::broken::{self, Broken, Reason};
 use super::file::Sending;
 use super::layer::Layered;
 use super::medium::{Medium, Owner};
@@ -63,7 +64,7 @@ pub struct Stream {
     pub(super) layer: Option<Box<Layered>>,
     pub(super) passing: Option<Box<Passing>>,
     /// Why the stream ends: the first reason.
-    reason: Option<Py<PyBaseException>>,
+    pub(super) reason: Option<Box<Reason>>,
     /// Bytes read from the socket since the beginning.
     pub(super) received: u64,
     pub(super) registered: bool,
@@ -253,6 +254,7 @@ impl Driver for Stream {
         if !self.registered {
             return Ok(());
         }
+        self.look_at_owner();
         let urgent = self.medium.has_urgent();
         registrar.add_stream(self.fd, key, urgent)?;
         if self.writing {
@@ -280,7 +282,7 @@ impl Driver for Stream {
             visitor(owner);
         }
         if let Some(reason) = &self.reason {
-            visitor(reason.as_any());
+            visitor(reason.error.as_any());
         }
         if let Some(sending) = &self.file {
             visitor(sending.future());
@@ -342,6 +344,7 @@ impl Parts<'_> {
             }
         };
         if actions.contains(Actions::SHUTDOWN_WRITE) {
+            self.stream.look_at_owner();
             // Fails when the peer has reset the connection, which reading or the close will find.
             let _ = socket::shutdown_write(self.stream.fd);
         }
@@ -455,19 +458,34 @@ pub fn register(core: &Bound<'_, LoopCore>, key: Key) -> io::Result<()> {
     })
 }
 
-/// The entry for readiness: sends what waits, then reads.
+/// The entry for readiness: reads, then sends what waits. In this order, as all hosts have it: a peer that has gone may have
+/// said something before, which a send that fails would lose.
 pub(super) fn ready(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
-    let writable = core.get().state.with(core.py(), |state, _| {
-        let stream = state.driver::<Stream>(key)?;
+    let found = with(core, key, |stream| {
         stream.queued = false;
-        Some(std::mem::take(&mut stream.writable))
+        (std::mem::take(&mut stream.writable), stream.broken())
     });
-    match writable {
-        None => return Ok(()),
-        Some(true) => write::flush(core, key)?,
-        Some(false) => {}
+    let Some((writable, broken)) = found else {
+        return Ok(());
+    };
+    let read = read::drive(core, key);
+    if read.is_err() && writable {
+        // It leaves the loop, and the edge for writing would be lost.
+        core.get().state.with(core.py(), |state, _| {
+            if let Some(mut parts) = parts(state, key) {
+                parts.stream.writable = true;
+                parts.requeue();
+            }
+        });
     }
-    read::drive(core, key)
+    read?;
+    if broken != Broken::No {
+        return broken::end(core, key);
+    }
+    if writable {
+        write::flush(core, key)?;
+    }
+    Ok(())
 }
 
 /// Ends the stream once what is buffered has left.
@@ -502,7 +520,7 @@ pub fn abort(core: &Bound<'_, LoopCore>, key: Key, reason: Option<PyErr>) {
     } else {
         Event::Abort
     };
-    let mut reason = reason.map(|error| error.into_value(py));
+    let mut reason = reason.map(|error| Reason::of(error.into_value(py)));
     let reason_place = &mut reason;
     let dropped = core.get().state.with(py, |state, _| {
         let mut parts = parts(state, key)?;
@@ -510,8 +528,8 @@ pub fn abort(core: &Bound<'_, LoopCore>, key: Key, reason: Option<PyErr>) {
             // The end is decided: what comes after it is no reason for it.
             return None;
         }
-        parts.stream.reason = reason_place.take();
-        Some(parts.apply(event))
+        let old = std::mem::replace(&mut parts.stream.reason, reason_place.take());
+        Some((parts.apply(event), old))
     });
     drop((dropped, reason));
 }
@@ -542,6 +560,7 @@ fn lost(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     let taken = core.get().state.with(py, |state, refs| {
         let parts = parts(state, key)?;
         let _ = parts.stream.life.apply(Event::LostDelivered);
+        parts.stream.look_at_owner();
         // Where there may be a duplicate of the descriptor (a Python socket's), it would keep the kernel's entry
         // alive after the close. What only we know, the close itself takes out.
         if parts.stream.registered
@@ -559,7 +578,7 @@ fn lost(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
     let Some((face, owner, reason, file, source)) = taken else {
         return Ok(());
     };
-    let reason = reason.map(|value| PyErr::from_value(value.into_bound(py).into_any()));
+    let reason = reason.map(|reason| reason.into_error(py));
     let cut = file.map(|file| {
         let reason = reason.as_ref().map(|reason| reason.clone_ref(py));
         let none = || PyConnectionError::new_err("Connection is closed by peer");

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::broken;
 use super::file::Sent;
 use super::layer::{self, Layer};
 use super::sink::{Face, Failed};
@@ -303,7 +304,7 @@ pub fn send_made(core: &Bound<'_, LoopCore>, key: Key, wire: &[u8], now: bool) -
     });
     match result {
         Ok(()) => Ok(()),
-        Err(error) => stream::fail(core, key, Failed::Write, errors::os_error(py, &error)),
+        Err(error) => broken::fail(core, key, &error),
     }
 }
 
@@ -413,7 +414,7 @@ fn tell_flushed(core: &Bound<'_, LoopCore>, key: Key, telling: Telling) -> PyRes
         file.tell(py)?;
     }
     if let Err(error) = telling.result {
-        stream::fail(core, key, Failed::Write, errors::os_error(py, &error))?;
+        broken::fail(core, key, &error)?;
         return Ok(false);
     }
     // May write more, which is why "drained" is looked at afterwards.

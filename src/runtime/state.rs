@@ -171,11 +171,16 @@ impl LoopState {
 
     /// Puts a source in. Answers its key and what was there before under the same descriptor: a watcher whose
     /// owner closed the descriptor without a word, or one that an operation on the same socket left registered. The
-    /// caller drops it, with nothing borrowed.
+    /// caller drops it, with nothing borrowed. A driver stays, and finds out for itself that its descriptor was closed.
     #[must_use]
     pub fn insert(&mut self, source: Source) -> (Key, Option<Source>) {
         let fd = source.fd();
-        let old = self.key_of(fd).and_then(|key| self.sources.remove(key));
+        let old = match self.key_of(fd) {
+            Some(key) if matches!(self.sources.get(key), Some(Source::Watcher(_))) => {
+                self.sources.remove(key)
+            }
+            _ => None,
+        };
         if let (Some(Source::Watcher(_)), Some(kernel)) = (&old, &self.kernel) {
             // The new source registers itself, which the kernel refuses twice. Fails when there is no entry.
             let _ = kernel.registrar.remove(fd);

@@ -45,6 +45,7 @@ fn obtain(stream: &mut Stream, raw: &mut [MaybeUninit<u8>]) -> Result<Task, Noth
     let received = if layered.has_unread() {
         None
     } else {
+        stream.look_at_owner();
         let result = stream.medium.receive(stream.fd, raw, &mut stream.beside);
         read::note_result(stream, &result, raw.len());
         match result {

@@ -11,8 +11,8 @@ use crate::io::stream::{self, Flush, Options, Stream};
 use crate::poll::Key;
 use crate::proto::marks::WaterMarks;
 use crate::proto::phase::WriteRules;
-use crate::py::call;
 use crate::py::cell::{Flag, StateCell};
+use crate::py::{call, sockets};
 use crate::runtime::LoopCore;
 use crate::sys::addr::Named;
 use crate::sys::{Fd, socket};
@@ -52,6 +52,9 @@ impl StreamTransport {
         core: &Bound<'py, LoopCore>,
         start: Start<'py>,
     ) -> PyResult<(Self, Launch<'py>)> {
+        if let Some(sock) = &start.sock {
+            sockets::learn(sock)?;
+        }
         let launch = Launch {
             fd: start.fd,
             medium: start.medium,

@@ -10,8 +10,8 @@ use pyo3::types::{IntoPyDict, PyTuple};
 
 use super::connection::TwistedConnection;
 use super::{addresses, declared};
-use crate::io::adopted;
-use crate::py::{call, errors, names};
+use crate::io::{adopted, stream};
+use crate::py::{call, errors, names, sockets};
 use crate::sys::{Fd, socket};
 
 impl TwistedConnection {
@@ -74,6 +74,13 @@ impl TwistedConnection {
             .inner
             .with(py, |inner, _| inner.socket.replace(kept));
         drop(old);
+        sockets::learn(&socket)?;
+        if let Some(place) = connection.home.place(py) {
+            // Which has to know when a program closes it.
+            let owner = socket.clone().unbind();
+            let old = stream::with(&place.core, place.key, |stream| stream.set_owner(owner));
+            drop(old);
+        }
         socket.call_method1(intern!(py, "setblocking"), (false,))?;
         Ok(socket)
     }
@@ -192,6 +199,8 @@ impl TwistedConnection {
         slf.call_method1(intern!(py, "_closeSocket"), (orderly,))?;
         let protocol = slf.getattr(intern!(py, "protocol"))?;
         slf.delattr(intern!(py, "protocol"))?;
+        // For `repr()`, which log messages of the end have.
+        slf.setattr(intern!(py, "_protocol_class"), protocol.get_type())?;
         // Looked for again: what was called may have asked for one.
         let socket = connection.inner.with(py, |inner, _| inner.socket.take());
         if socket.is_some() {

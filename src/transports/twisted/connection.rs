@@ -23,7 +23,7 @@ use crate::proto::marks::WaterMarks;
 use crate::proto::phase::WriteRules;
 use crate::py::bytes::Data;
 use crate::py::cell::{Flag, StateCell};
-use crate::py::{call, names};
+use crate::py::{call, names, sockets};
 use crate::runtime::LoopCore;
 use crate::sys::Fd;
 
@@ -151,7 +151,7 @@ impl TwistedConnection {
         let Ok(data) = data.cast::<PyBytes>() else {
             return Err(PyTypeError::new_err("Data must be bytes"));
         };
-        if !connection.accepts() {
+        if data.as_bytes().is_empty() || !connection.accepts() {
             return Ok(());
         }
         let Some(place) = connection.home.place(slf.py()) else {
@@ -235,7 +235,7 @@ impl TwistedConnection {
                 }
             }
         }
-        if connection.has_producer.get() {
+        if connection.has_producer.get() && iovec.is_truthy()? {
             Self::pause_producer(slf, &place)?;
         }
         Ok(())
@@ -304,6 +304,7 @@ impl TwistedConnection {
         let py = slf.py();
         r#loop.get().check_closed()?;
         let fd: Fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+        sockets::learn(socket)?;
         if slf.get().home.place(py).is_some() {
             return Err(PyRuntimeError::new_err(
                 "the connection is in a loop already",
