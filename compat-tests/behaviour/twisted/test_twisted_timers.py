@@ -103,6 +103,23 @@ def test_delay_both_ways(reactor):
     assert made == ["far", "near"]
 
 
+def test_delay_of_a_call_that_is_due_already(reactor):
+    """Counts from the time it was due at, not from now."""
+    made = []
+
+    def first():
+        while reactor.seconds() < second.getTime() + 0.02:
+            pass
+        second.delay(0.01)
+        reactor.callLater(0.005, made.append, "third")
+
+    reactor.callLater(0, first)
+    second = reactor.callLater(0, made.append, "second")
+    reactor.callLater(0.05, reactor.stop)
+    run(reactor)
+    assert made == ["second", "third"]
+
+
 def test_many_resets_leave_one_call(reactor):
     made = []
     call = reactor.callLater(3600, made.append, "once")

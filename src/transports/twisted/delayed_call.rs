@@ -195,7 +195,8 @@ impl DelayedCall {
         self.ticket.set(key.ticket());
     }
 
-    /// When it is due on the loop's clock. What is ready waits for its turn, not for a time.
+    /// When it is due on the loop's clock. What is ready waits for its turn, not for a time, but it was due when it was: what
+    /// is put off counts from there.
     fn deadline(&self, core: &Bound<'_, LoopCore>) -> PyResult<f64> {
         let waiting = self.key.get().and_then(|key| {
             core.get()
@@ -204,7 +205,10 @@ impl DelayedCall {
         });
         match waiting {
             Some(deadline) => Ok(deadline),
-            None => LoopCore::now(core),
+            None => {
+                let late = self.now(core.py())? - self.get_time();
+                Ok(LoopCore::now(core)? - late.max(0.0))
+            }
         }
     }
 
@@ -315,16 +319,17 @@ impl DelayedCall {
         let delayed = slf.get();
         delayed.check_active(py)?;
         let seconds = number(secondsLater)?;
+        let core = delayed.core(py);
+        let due = core.as_ref().map(|core| delayed.deadline(core));
         delayed
             .delayed_time
             .set(delayed.delayed_time.get() + seconds);
         if delayed.delayed_time.get() < 0.0 {
             delayed.activate_delay();
         }
-        if let Some(core) = delayed.core(py) {
+        if let (Some(core), Some(due)) = (core, due.transpose()?) {
             core.get().check_closed()?;
-            let when = delayed.deadline(&core)? + seconds;
-            delayed.put(slf, &core, when);
+            delayed.put(slf, &core, due + seconds);
         }
         Ok(())
     }
