@@ -25,7 +25,11 @@ TEST_TIMEOUT = 60
 # The backstop: beyond any limit a test may set for itself.
 HARD_TIMEOUT_EXTRA = 60
 
+# Tests.
+FREEZE_EVERY = 50
+
 _stderr_fd = pytest.StashKey[int]()
+_tests_run = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -101,11 +105,21 @@ def pytest_runtest_protocol(item: pytest.Item):
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+        stash = item.config.stash
+        stash[_tests_run] = stash.get(_tests_run, 0) + 1
+        if stash[_tests_run] % FREEZE_EVERY == 0:
+            _leave_the_old_alone()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # Many tests collect garbage twice. What importing Twisted, Tornado and all test modules has left would be looked
-    # through each time: most of the suite's time.
+    _leave_the_old_alone()
+
+
+def _leave_the_old_alone() -> None:
+    """
+    Many tests collect garbage twice. What importing Twisted, Tornado and all test modules has left, and what pytest keeps of each
+    test that has run, would be looked through each time: most of the suite's time.
+    """
     gc.collect()
     gc.freeze()
 
