@@ -143,6 +143,25 @@ class Descriptors(PosixReactorBase):
             self._connections.discard(connection)
             callWithLogger(connection, connection.connectionLost, Failure(main.CONNECTION_LOST))  # type: ignore[no-untyped-call]
 
+    def _held(self) -> list[Selectable]:
+        """All that `disconnectAll` and `_disconnect_rest` would end, each once."""
+        held: dict[Selectable, None] = dict.fromkeys(self._connections)
+        for selectable in (*self.getReaders(), *self.getWriters()):
+            if selectable not in self._internalReaders:
+                held[selectable] = None
+        return list(held)
+
+    def _disconnect(self, selectables: list[Selectable]) -> None:
+        """End these as `disconnectAll` ends all: nobody is told before all of them are taken out."""
+        for selectable in selectables:
+            self.removeReader(selectable)
+            self.removeWriter(selectable)
+            if selectable in self._connections:
+                selectable._leave()
+                self._connections.discard(selectable)
+        for selectable in selectables:
+            callWithLogger(selectable, selectable.connectionLost, Failure(main.CONNECTION_LOST))  # type: ignore[no-untyped-call]
+
     def getReaders(self) -> list[Selectable]:
         """The readers, the reactor's own included."""
         readers = [reader for _, reader, _ in self._registered() if reader is not None]

@@ -8,6 +8,10 @@ shutdown triggers after `stop()`, and at the latest when the loop ends.
 The installed reactor joins whatever loop runs next in the thread that installed it, any other reactor
 its own loop only. Between two loops it stands on a loop that it makes itself, its home, and what is
 scheduled and registered there moves with it.
+
+Loops can also take turns, none of them closed: a test runner has one for the session and one for each
+test. The reactor is on the one that runs, with all it has, and that is one life, which ends with the last
+of these loops. What was registered on one of them is lost when that one closes, wherever it is by then.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import threading
 import weakref
 from asyncio import AbstractEventLoop, runners
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interloop import Loop, new_event_loop
 from interloop._loop import lifecycle
@@ -50,8 +54,11 @@ class Life:
         # Whether reactor.run() runs the loop, and whether that shall take the signals.
         self._owns = False
         self._takes_signals = False
-        # The loop on which a joined reactor was stopped: it is not started there again.
-        self._over: weakref.ref[AbstractEventLoop] | None = None
+        # The loops on which a joined reactor was stopped, or that have ended: it is not started there again.
+        self._over: weakref.WeakSet[AbstractEventLoop] = weakref.WeakSet()
+        # The loops that it has left in this life, the last one last, and what was registered on each of them. Weak, since
+        # who gives up a loop unclosed shall hear of it from asyncio.
+        self._left: weakref.WeakKeyDictionary[Loop, set[Any]] = weakref.WeakKeyDictionary()
         # Whether the shutdown triggers were called, and so used up.
         self._fired = False
         # Waited for in shutdown_asyncgens().
@@ -78,6 +85,7 @@ class Life:
         for reader in tuple(reactor._internalReaders):
             reactor._removeInternalReader(reader)
             reader.connectionLost(None)
+        self._left.clear()
         self.end_home()
 
     def run(self, takes_signals: bool) -> None:
@@ -86,7 +94,7 @@ class Life:
         self._owns, self._takes_signals = True, takes_signals
         # Whichever thread runs it: Scrapy's shell has it in another than the one that installed it.
         thread, self._thread = self._thread, threading.get_ident()
-        self._over = None
+        self._over.clear()
         reactor._exitSignal = None
         try:
             reactor._asyncioEventloop.run_forever()
@@ -113,7 +121,7 @@ class Life:
             reactor._signals.uninstall()
         if self.joined:
             self.joined = False
-            self._over = weakref.ref(loop)
+            self._over.add(loop)
         if self._end is not None and not self._end.done():
             self._end.set_result(None)
 
@@ -122,19 +130,26 @@ class Life:
         if not self._in_charge() or threading.get_ident() != self._thread:
             return
         if not self._stands_on(loop):
-            if not self.follows or reactor._started or not isinstance(loop, Loop):
+            old = vars(reactor).get("_asyncioEventloop")
+            if not self.follows or not isinstance(loop, Loop):
                 return
+            if old is not None and old.is_running():
+                # This one runs inside of it, or it is in another thread by now.
+                return
+            if old is not None and reactor._started:
+                self._left[old] = set(self._registered_here())
             self._go_to(loop)
         if self._owns:
             if not reactor._started:
+                self._left.clear()
                 reactor.startRunning(installSignalHandlers=self._takes_signals)
             elif self.joined:
                 # Started by the loop when somebody else ran it, and run() carries on.
                 self.joined = False
                 if self._takes_signals:
                     self._use_signals(stops=True)
-        elif not reactor._started and (self._over is None or self._over() is not loop):
-            self._over = None
+        elif not reactor._started and loop not in self._over:
+            self._left.clear()
             self.joined = True
             reactor.startRunning(installSignalHandlers=False)
             if not HAS_PIDFDS and threading.current_thread() is threading.main_thread():
@@ -144,8 +159,10 @@ class Life:
     def loop_stopping(self, loop: AbstractEventLoop) -> Awaitable[None] | None:
         if not self._in_charge() or not self._stands_on(loop) or self._owns:
             return None
-        self._over = weakref.ref(loop)
-        return self._shut_down() if self._reactor._started else None
+        self._over.add(loop)
+        # Else it lives on where it was before.
+        ends = self._reactor._started and not self._paused()
+        return self._shut_down() if ends else None
 
     async def _shut_down(self) -> None:
         reactor = self._reactor
@@ -159,8 +176,19 @@ class Life:
         if loop is self._home:
             self._home = None
         reactor = self._reactor
-        if not self._in_charge() or not self._stands_on(loop):
+        if not self._in_charge() or not isinstance(loop, Loop):
             return
+        if not self._stands_on(loop):
+            lost = self._left.pop(loop, None)
+            if lost and threading.get_ident() == self._thread:
+                reactor._disconnect([held for held in reactor._held() if held in lost])
+            return
+        paused = self._paused()
+        if paused:
+            reactor._disconnect(self._registered_here())
+            if reactor._started or reactor._held():
+                self._go_to(paused[-1])
+                return
         if reactor._started:
             # Closed without shutdown_asyncgens(): no coroutine and no Deferred can be waited for.
             if not reactor._stopped:
@@ -197,8 +225,8 @@ class Life:
             and threading.get_ident() == self._thread
             and asyncio._get_running_loop() is None
         ):
-            # The loop runs once more, and the reactor does not.
-            self._over = weakref.ref(loop)
+            # The loop runs once more, and the reactor does not, there or on a loop that was left alone.
+            self._over.update((loop, self._reactor._asyncioEventloop, *self._left))
             try:
                 cancel_all_tasks(loop)
                 loop.run_until_complete(loop.shutdown_asyncgens())
@@ -214,14 +242,33 @@ class Life:
         # Not by the attribute, which would make a loop where there is none.
         return vars(self._reactor).get("_asyncioEventloop") is loop
 
+    def _paused(self) -> list[Loop]:
+        """The loops that the reactor has left in this life and that may run again, the last one last."""
+        return [
+            loop
+            for loop in self._left
+            if not loop.is_closed() and not loop.is_running() and loop not in self._over
+        ]
+
+    def _registered_here(self) -> list[Any]:
+        """What is lost with the loop on which the reactor stands."""
+        elsewhere = set[Any]().union(*self._left.values())
+        return [held for held in self._reactor._held() if held not in elsewhere]
+
     def _go_to(self, loop: Loop) -> None:
         """Stand on `loop` from now on, with all that is scheduled and registered."""
         reactor = self._reactor
         old = vars(reactor).get("_asyncioEventloop")
         reactor._asyncioEventloop = loop
+        self._left.pop(loop, None)
         if old is not None:
             reactor._take_timers(old)
             reactor._take_descriptors(old)
+        if isinstance(reactor._signals, Signals):
+            reactor._signals.move()
+        if reactor._justStopped:
+            # The triggers were to be called in a turn that the other loop did not come to.
+            self.stopped()
 
     def _use_signals(self, *, stops: bool) -> None:
         self._reactor._signals = Signals(self._reactor, stops=stops)

@@ -63,6 +63,12 @@ class Signals:
             self._pipe.give_back()
             self._pipe = None
 
+    def move(self) -> None:
+        """The reactor has gone to another loop, which is to be woken from now on."""
+        if self._pipe is not None:
+            self._pipe.give_back()
+            self._pipe = _WakeupPipe(self._reactor._asyncioEventloop)
+
     def _take(self, number: int, handler: Any) -> None:
         self._taken[number] = (handler, signal.getsignal(number))
         signal.signal(number, handler)
