@@ -190,6 +190,88 @@ def test_uninstall_makes_room_for_another_one(program):
     ] * 2 + ["False", "False"]
 
 
+def test_uninstall_gives_the_current_loop_back(program):
+    assert (
+        program(
+            None,
+            """
+        import asyncio, interloop, interloop.twisted, sys, threading
+
+        def current():
+            try:
+                return asyncio.get_event_loop()
+            except DeprecationWarning:
+                return "would be made"
+            except RuntimeError:
+                return "would be made" if sys.version_info >= (3, 14) else "none"
+
+        def there_and_back(*, meanwhile=lambda: None, loop=None):
+            interloop.twisted.install(loop)
+            meanwhile()
+            interloop.twisted.uninstall()
+            return current()
+
+        if sys.version_info >= (3, 12):
+            # Before that it makes one without a word.
+            assert there_and_back() == "would be made"
+            assert there_and_back() == "would be made"
+        given, mine, other = (interloop.new_event_loop() for _ in range(3))
+        asyncio.set_event_loop(mine)
+        assert there_and_back() is mine
+        assert there_and_back(loop=given) is mine
+        assert there_and_back(meanwhile=lambda: interloop.run(asyncio.sleep(0))) is mine
+        # It is somebody else's by then.
+        assert there_and_back(meanwhile=lambda: asyncio.set_event_loop(other)) is other
+
+        interloop.twisted.install()
+        thread = threading.Thread(target=interloop.twisted.uninstall)
+        thread.start()
+        thread.join()
+        assert current().is_closed()
+        asyncio.set_event_loop(None)
+        assert there_and_back() in ("none", "would be made")
+        for loop in given, mine, other:
+            loop.close()
+        """,
+        )
+        == []
+    )
+
+
+def test_uninstall_and_a_policy_of_the_programs_own(program):
+    assert (
+        program(
+            None,
+            """
+        import asyncio, interloop, interloop.twisted, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+
+        class Policy(asyncio.AbstractEventLoopPolicy):
+            loop = None
+
+            def get_event_loop(self):
+                if self.loop is None:
+                    raise RuntimeError
+                return self.loop
+
+            def set_event_loop(self, loop):
+                self.loop = loop
+
+        policy = Policy()
+        asyncio.set_event_loop_policy(policy)
+        for loop in None, interloop.new_event_loop():
+            policy.loop = loop
+            interloop.twisted.install()
+            assert policy.loop is not loop
+            interloop.twisted.uninstall()
+            assert policy.loop is loop
+        loop.close()
+        """,
+        )
+        == []
+    )
+
+
 def script(name: str) -> str:
     """The console script that came with the Twisted of this environment."""
     return str(pathlib.Path(sys.executable).with_name(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import sys
+from asyncio import AbstractEventLoop
 from typing import Any
 
 import twisted.internet
@@ -24,6 +25,9 @@ except ImportError:
 
 _NAME = "twisted.internet.reactor"
 
+# The loop that install() has made the current one of its thread, and what `_current()` was before.
+_made_current: tuple[AbstractEventLoop, tuple[AbstractEventLoop | None, bool]] | None = None
+
 
 def install(eventloop: Loop | None = None) -> Reactor:
     """Install a `Reactor` as the global one and return it. Again: return the one that is installed.
@@ -42,7 +46,7 @@ def install(eventloop: Loop | None = None) -> Reactor:
         reactor = Reactor(eventloop)
         installReactor(reactor)  # type: ignore[no-untyped-call]
         if asyncio._get_running_loop() is None:
-            asyncio.set_event_loop(reactor._asyncioEventloop)
+            _make_current(reactor._asyncioEventloop)
         atexit.register(reactor._life.end_home)
     elif not isinstance(installed, Reactor):
         raise ReactorAlreadyInstalledError(
@@ -65,6 +69,7 @@ def install(eventloop: Loop | None = None) -> Reactor:
 def uninstall() -> None:
     """Undo `install()`: the next import of `twisted.internet.reactor` installs a new reactor.
 
+    The thread's current loop is what it was before, unless somebody has set another one since.
     Selectables still registered get `connectionLost`, calls still scheduled are cancelled. Modules that
     have imported the reactor keep it; it follows no loop any more. Nothing happens if ours is not
     installed. Raises RuntimeError if it is running.
@@ -81,4 +86,45 @@ def uninstall() -> None:
     atexit.unregister(reactor._life.end_home)
     if tls is not None:
         tls.withdraw()
+    _give_back_current()
     reactor._life.leave()
+
+
+def _make_current(loop: Loop) -> None:
+    global _made_current
+    _made_current = (loop, _current())
+    asyncio.set_event_loop(loop)
+
+
+def _give_back_current() -> None:
+    global _made_current
+    if _made_current is None:
+        return
+    ours, before = _made_current
+    _made_current = None
+    # In another thread it is not ours either.
+    if _current()[0] is not ours:
+        return
+    loop, was_set = before
+    asyncio.set_event_loop(loop)
+    if not was_set:
+        _policy_record()._set_called = False
+
+
+def _current() -> tuple[AbstractEventLoop | None, bool]:
+    """The thread's current loop, if it has one; and whether that was decided, or asking for it would make one.
+
+    Only asking tells from CPython 3.14 on, which makes none. Before that asking would make a loop, with a DeprecationWarning, so
+    the policy's own record is read. A policy that keeps none is asked.
+    """
+    record = None if sys.version_info >= (3, 14) else _policy_record()
+    if record is not None:
+        return record._loop, record._set_called
+    try:
+        return asyncio.get_event_loop(), True
+    except RuntimeError:
+        return None, True
+
+
+def _policy_record() -> Any:
+    return getattr(asyncio.get_event_loop_policy(), "_local", None)
