@@ -11,8 +11,6 @@ import subprocess
 import sys
 import textwrap
 
-import pytest
-
 
 def test_install_makes_it_the_reactor_and_its_loop_the_current_one(program):
     assert program(
@@ -58,72 +56,6 @@ def test_importing_installs_nothing(program):
     assert program(
         None, "import sys, interloop.twisted; print('twisted.internet.reactor' in sys.modules)"
     ) == ["False"]
-
-
-IMPORTED = """
-import os
-
-def unrelated():
-    pass
-
-from twisted.internet import defer, reactor
-"""
-CALLED = """
-from twisted.internet import selectreactor
-
-selectreactor.install()
-"""
-IN_A_FUNCTION = """
-def later():
-    from twisted.internet import reactor
-    return reactor
-
-reactor_of_mine = later()
-"""
-
-
-@pytest.mark.parametrize(
-    ("source", "line"),
-    [(IMPORTED, 7), (CALLED, 4), (IN_A_FUNCTION, 3)],
-    ids=["imported", "called", "imported in a function"],
-)
-def test_the_error_names_who_installed_another_one(program, tmp_path, source, line):
-    (tmp_path / "culprit.py").write_text(source)
-    (text,) = program(
-        None,
-        """
-        import culprit
-        import interloop.twisted
-        from twisted.internet.error import ReactorAlreadyInstalledError
-        try:
-            interloop.twisted.install()
-        except ReactorAlreadyInstalledError as error:
-            print(error)
-        """,
-    )
-    assert "Reactor is already installed as Twisted's reactor" in text
-    assert f"{tmp_path / 'culprit.py'}, line {line};" in text
-    assert (
-        "call interloop.twisted.install() before anything imports twisted.internet.reactor" in text
-    )
-
-
-def test_the_error_guesses_nothing_where_nothing_can_be_told(program):
-    (text,) = program(
-        None,
-        """
-        from importlib import import_module
-        import_module("twisted.internet.selectreactor").install()
-        import interloop.twisted
-        try:
-            interloop.twisted.install()
-        except Exception as error:
-            print(error)
-        """,
-    )
-    assert text.startswith(
-        "twisted.internet.selectreactor.SelectReactor is already installed as Twisted's reactor; call"
-    )
 
 
 def test_another_loop_that_runs_is_refused(program):
