@@ -10,6 +10,7 @@ use super::current::{self, Current};
 use super::failure;
 use super::task::{End, Parts, TwistedTask, Waiting};
 use crate::py::call::{self, Entered};
+use crate::py::nesting::Level;
 use crate::py::{coroutine, names};
 
 /// What a step begins with.
@@ -88,6 +89,8 @@ enum Next<'py> {
 /// second `callback()`.
 pub fn run<'py>(slf: &Bound<'py, TwistedTask>, mut input: Input<'py>) -> PyResult<()> {
     let py = slf.py();
+    // One coroutine's end can be what the next one waits for.
+    let _level = Level::enter(py)?;
     let task = slf.get();
     let running = current::running_loop(py)?;
     let kept = running.clone().map(Bound::unbind);

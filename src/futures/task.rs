@@ -12,6 +12,7 @@ use super::drive::{self, Input};
 use super::{failure, wake};
 use crate::py::cell::{Flag, StateCell};
 use crate::py::names;
+use crate::py::nesting::Level;
 
 /// What it waits for.
 pub enum Waiting {
@@ -188,6 +189,8 @@ impl TwistedTask {
     /// Asks what it waits for to stop. `must_cancel` says afterwards whether that is still to be done.
     pub(super) fn pass_cancel_on(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
+        // What it waits for can be one more, and in the end this one.
+        let _level = Level::enter(py)?;
         let task = slf.get();
         let (future, awaiter, message) = task.inner.with(py, |inner, refs| {
             let message = inner
@@ -200,7 +203,6 @@ impl TwistedTask {
                 _ => (None, None, message),
             }
         });
-        task.must_cancel.set(true);
         if let Some(future) = future {
             let kwargs = pyo3::types::PyDict::new(py);
             kwargs.set_item(pyo3::intern!(py, "msg"), message)?;
@@ -208,9 +210,7 @@ impl TwistedTask {
                 future
                     .bind(py)
                     .call_method(pyo3::intern!(py, "cancel"), (), Some(&kwargs))?;
-            if asked.is_truthy()? {
-                task.must_cancel.set(false);
-            }
+            task.must_cancel.set(!asked.is_truthy()?);
         } else if let Some(awaiter) = awaiter {
             task.must_cancel.set(false);
             task.requested.set(true);
@@ -235,6 +235,8 @@ impl TwistedTask {
                     Self::go_on_later(slf)?;
                 }
             }
+        } else {
+            task.must_cancel.set(true);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ pub mod errors;
 pub mod fields;
 pub mod method;
 pub mod names;
+pub mod nesting;
 pub mod objects;
 pub mod sockets;
 pub mod ssl;

@@ -1,0 +1,98 @@
+"""Awaiting where it is deep, goes round in a circle, or ends in the middle of something else."""
+
+from __future__ import annotations
+
+import pytest
+
+OURS = "interloop"
+
+
+@pytest.mark.parametrize("function", ["coroutine", "generator"])
+@pytest.mark.parametrize("stack", [0, 1 << 20])
+def test_a_chain_that_is_too_long(kind, program, function, stack):
+    """Where it breaks, the error is in the Deferred that was to resume the next one; those after it wait for ever."""
+    assert program(
+        kind,
+        f"""
+        import threading
+        from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
+        from twisted.python.failure import Failure
+
+        async def wait(deferred):
+            return await deferred
+
+        def coroutine(deferred):
+            return ensureDeferred(wait(deferred))
+
+        @inlineCallbacks
+        def generator(deferred):
+            result = yield deferred
+            return result
+
+        def chain(length):
+            all = [Deferred()]
+            for _ in range(length):
+                all.append({function}(all[-1]))
+            all[0].callback("result")
+            return all
+
+        def run():
+            print(chain(150)[-1].result)
+            all = chain(20000)
+            fired = [deferred for deferred in all if deferred.called]
+            print(all[:len(fired)] == fired, 150 < len(fired) < 20000)
+            failed = [deferred.result for deferred in fired if deferred.result is not None]
+            print([failure.type.__name__ for failure in failed], failed == [fired[-1].result])
+            fired[-1].addErrback(lambda _: None)
+
+        threading.stack_size({stack})
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        """,
+    ) == ["result", "True True", "['RecursionError'] True"]
+
+
+CIRCLE = """
+import asyncio
+import os
+
+async def wait(tasks, other):
+    tasks.append(asyncio.current_task())
+    await asyncio.sleep(0)
+    await tasks[other]
+
+async def main(start):
+    tasks = []
+    kept = [start(wait(tasks, 1)), start(wait(tasks, 0))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    try:
+        {what}
+    except RecursionError as error:
+        print(type(error).__name__)
+    # Nobody can end these two.
+    os.sys.stdout.flush()
+    os._exit(0)
+
+if {ours}:
+    import interloop, interloop.twisted
+    from twisted.internet.defer import ensureDeferred
+    interloop.twisted.install()
+    interloop.run(main(ensureDeferred))
+else:
+    asyncio.run(main(asyncio.create_task))
+"""
+
+
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("tasks[0].cancel()", ["RecursionError"]),
+    ],
+    ids=["cancel"],
+)
+def test_two_that_await_each_other(program, ours, what, told):
+    """Coroutines of Twisted's as tasks of asyncio's do."""
+    assert program(None, CIRCLE.format(ours=ours, what=what)) == told
