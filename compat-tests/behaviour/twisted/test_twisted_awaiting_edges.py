@@ -90,8 +90,9 @@ else:
     ("what", "told"),
     [
         ("tasks[0].cancel()", ["RecursionError"]),
+        ("print('wait_for=' in repr(tasks[0]))", ["True"]),
     ],
-    ids=["cancel"],
+    ids=["cancel", "repr"],
 )
 def test_two_that_await_each_other(program, ours, what, told):
     """Coroutines of Twisted's as tasks of asyncio's do."""

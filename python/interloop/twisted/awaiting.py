@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import reprlib
 import types
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -225,6 +226,7 @@ def task_name(task: TwistedTask) -> str:
     return name
 
 
+@reprlib.recursive_repr()
 def task_repr(task: TwistedTask) -> str:
     state = "cancelled" if task.cancelled() else "finished" if task.done() else "pending"
     words = [f"<{type(task).__name__} {state} name={task.get_name()!r} coro={task.get_coro()!r}"]
