@@ -162,7 +162,7 @@ fn wait<'py>(
     if yielded.is_none() && running.is_some() && !is_generator(coroutine) {
         // `asyncio.sleep(0)`: the loop turns once.
         slf.get().wait_for(py, Waiting::Turn);
-        status.setattr(intern!(py, "waitingOn"), slf)?;
+        TwistedTask::is_what_is_waited_on(slf, status)?;
         TwistedTask::go_on_later(slf)?;
         return Ok(Next::Wait);
     }
@@ -188,6 +188,7 @@ fn wait_for_deferred<'py>(
         .get()
         .wait_for(py, Waiting::Deferred(awaiter.clone().unbind()));
     drop(old);
+    slf.get().is_waited_on.set(false);
     status.setattr(intern!(py, "waitingOn"), awaiter.get().deferred(py))?;
     if slf.get().must_cancel.get() {
         TwistedTask::pass_cancel_on(slf)?;
@@ -224,7 +225,7 @@ fn wait_for_future<'py>(
     let waiting = Waiting::Future(future.clone().unbind(), !blocking);
     let old = slf.get().wait_for(py, waiting);
     drop(old);
-    status.setattr(intern!(py, "waitingOn"), slf)?;
+    TwistedTask::is_what_is_waited_on(slf, status)?;
     // In a copy of the context that the step was taken from: what comes after the coroutine belongs there.
     if let Err(error) = call::call_method1(future, intern!(py, "add_done_callback"), slf.as_any()) {
         let old = slf.get().wait_for(py, Waiting::Nothing);

@@ -20,6 +20,12 @@ impl TwistedTask {
             )
         });
         drop((old, waited));
+        if slf.get().is_waited_on.replace(false)
+            && let Some(status) = Self::part(slf, |parts| &parts.status)
+        {
+            // Else the two would keep each other alive.
+            status.setattr(pyo3::intern!(py, "waitingOn"), py.None())?;
+        }
         for (callback, context) in callbacks {
             Self::tell(slf, callback.bind(py), context)?;
         }
@@ -66,13 +72,7 @@ impl TwistedTask {
     /// What it waited for is there; for the loop.
     #[pyo3(signature = (given=None, /))]
     fn __call__(slf: &Bound<'_, Self>, given: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let py = slf.py();
-        let parts = Self::part(slf, |parts| &parts.status);
-        if let Some(status) = parts {
-            // Else the two would keep each other alive.
-            status.setattr(pyo3::intern!(py, "waitingOn"), py.None())?;
-        }
-        Self::step(slf, given.unwrap_or(py.None().bind(py)))
+        Self::step(slf, given.unwrap_or(slf.py().None().bind(slf.py())))
     }
 
     #[getter]

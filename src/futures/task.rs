@@ -61,6 +61,8 @@ pub struct TwistedTask {
     pub(super) requested: Flag<bool>,
     /// It is being asked just now: whoever asks is not to be overtaken.
     asking: Flag<bool>,
+    /// Twisted's status has it for what the coroutine waits for, from a Future or turn on until a Deferred or the end.
+    pub(super) is_waited_on: Flag<bool>,
     pub(super) requests: Flag<u32>,
     pub(super) blocking: Flag<bool>,
     /// CPython 3.11 makes the instance dict before PyO3 has written the fields, and that can start the collector: it
@@ -84,6 +86,7 @@ impl TwistedTask {
             must_cancel: Flag::new(false),
             requested: Flag::new(false),
             asking: Flag::new(false),
+            is_waited_on: Flag::new(false),
             requests: Flag::new(0),
             blocking: Flag::new(false),
             built: true,
@@ -184,6 +187,16 @@ impl TwistedTask {
     pub(super) fn cancelled_error(&self, py: Python<'_>) -> PyErr {
         let message = self.inner.with(py, |inner, _| inner.cancel_message.take());
         failure::cancelled_error(py, message)
+    }
+
+    /// Twisted, when the coroutine's Deferred is cancelled, cancels this: also while the coroutine takes the step that
+    /// follows, since it knows only what it has waited for last.
+    pub(super) fn is_what_is_waited_on(
+        slf: &Bound<'_, Self>,
+        status: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        slf.get().is_waited_on.set(true);
+        status.setattr(pyo3::intern!(slf.py(), "waitingOn"), slf)
     }
 
     /// Asks what it waits for to stop. `must_cancel` says afterwards whether that is still to be done.

@@ -97,3 +97,64 @@ else:
 def test_two_that_await_each_other(program, ours, what, told):
     """Coroutines of Twisted's as tasks of asyncio's do."""
     assert program(None, CIRCLE.format(ours=ours, what=what)) == told
+
+
+@pytest.mark.parametrize("first", ["asyncio.sleep(0)", "asyncio.sleep(0.001)"])
+def test_cancelled_in_the_step_after_a_future(program, first):
+    """As a task of asyncio's: the next await is told. Twisted's rule for Deferreds, that nothing happens, is for them."""
+    assert program(
+        None,
+        f"""
+        import asyncio
+        import interloop, interloop.twisted
+        from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+
+        async def twisted(box, then):
+            await {first}
+            box[0].cancel()
+            print("goes on")
+            try:
+                await then
+            except (CancelledError, asyncio.CancelledError):
+                print("told")
+                raise
+
+        async def main():
+            interloop.twisted.install()
+            for then in Deferred(), asyncio.get_running_loop().create_future(), asyncio.sleep(0):
+                box = []
+                box.append(ensureDeferred(twisted(box, then)))
+                await box[0].addErrback(lambda failure: print(failure.type is CancelledError))
+
+        interloop.run(main())
+        """,
+    ) == ["goes on", "told", "True"] * 3
+
+
+@pytest.mark.parametrize("how", ["asyncio.create_task", "ensureDeferred"])
+def test_ctrl_c_in_the_step_after_a_future(program, how):
+    assert program(
+        None,
+        f"""
+        import asyncio, signal
+        import interloop, interloop.twisted
+        from twisted.internet.defer import ensureDeferred
+
+        async def busy():
+            try:
+                await asyncio.sleep(0)
+                signal.raise_signal(signal.SIGINT)
+                await asyncio.get_running_loop().create_future()
+            finally:
+                print("cleans up")
+
+        async def main():
+            interloop.twisted.install()
+            await {how}(busy())
+
+        try:
+            interloop.run(main())
+        except KeyboardInterrupt:
+            print("interrupted")
+        """,
+    ) == ["cleans up", "interrupted"]
