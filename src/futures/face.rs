@@ -326,7 +326,11 @@ impl TwistedTask {
                 }
                 match &inner.waiting {
                     Waiting::Deferred(awaiter) => visit.call(awaiter)?,
-                    Waiting::Future(object, _) | Waiting::TurnWith(object) => visit.call(object)?,
+                    Waiting::Future(object, _) => visit.call(object)?,
+                    Waiting::TurnWith(result, awaiter) => {
+                        visit.call(result)?;
+                        visit.call(awaiter)?;
+                    }
                     Waiting::Nothing | Waiting::Turn => {}
                 }
                 if let Some(End::Value(object) | End::Error(object) | End::Cancelled(object)) =

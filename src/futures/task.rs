@@ -23,8 +23,8 @@ pub enum Waiting {
     Future(Py<PyAny>, bool),
     /// Its turn.
     Turn,
-    /// Its turn, with a Deferred's result.
-    TurnWith(Py<PyAny>),
+    /// Its turn, with a Deferred's result, which the `await` is to give.
+    TurnWith(Py<PyAny>, Py<DeferredAwaiter>),
 }
 
 /// How it ended.
@@ -126,10 +126,12 @@ impl TwistedTask {
         let task = slf.get();
         let address = awaiter.as_ptr() as usize;
         let asking = task.asking.get();
-        let kept = asking.then(|| result.clone().unbind());
+        let kept = asking.then(|| (result.clone().unbind(), awaiter.clone().unbind()));
         let taken = task.inner.with(py, |inner, _| match &inner.waiting {
             Waiting::Deferred(awaited) if awaited.as_ptr() as usize == address => {
-                let next = kept.map_or(Waiting::Nothing, Waiting::TurnWith);
+                let next = kept.map_or(Waiting::Nothing, |(result, awaiter)| {
+                    Waiting::TurnWith(result, awaiter)
+                });
                 Some(std::mem::replace(&mut inner.waiting, next))
             }
             _ => None,
@@ -162,14 +164,16 @@ impl TwistedTask {
         let address = given.as_ptr() as usize;
         let waited = task.inner.with(py, |inner, _| {
             let expected = match &inner.waiting {
-                Waiting::Turn | Waiting::TurnWith(_) => true,
+                Waiting::Turn | Waiting::TurnWith(..) => true,
                 Waiting::Future(future, _) => future.as_ptr() as usize == address,
                 _ => false,
             };
             expected.then(|| std::mem::replace(&mut inner.waiting, Waiting::Nothing))
         });
         match waited {
-            Some(Waiting::TurnWith(result)) => drive::resume(slf, None, result.bind(py)),
+            Some(Waiting::TurnWith(result, awaiter)) => {
+                drive::resume(slf, Some(awaiter.bind(py)), result.bind(py))
+            }
             Some(Waiting::Turn) if task.must_cancel.replace(false) => {
                 drive::run(slf, Input::Error(task.cancelled_error(py)))
             }

@@ -158,3 +158,37 @@ def test_ctrl_c_in_the_step_after_a_future(program, how):
             print("interrupted")
         """,
     ) == ["cleans up", "interrupted"]
+
+
+@pytest.mark.parametrize("how", ["asyncio.create_task", "ensureDeferred"])
+def test_a_cancellation_that_is_answered_with_a_value_on_the_spot(program, how):
+    assert program(
+        None,
+        f"""
+        import asyncio
+        import interloop, interloop.twisted
+        from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+
+        async def swallows():
+            try:
+                await Deferred()
+            except CancelledError:
+                return "swallowed"
+
+        async def limited(deferred):
+            async with asyncio.timeout(0):
+                return await deferred
+
+        async def cancelled(deferred):
+            asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
+            return await deferred
+
+        async def main():
+            interloop.twisted.install()
+            for function in limited, cancelled:
+                print(await {how}(function(Deferred(lambda deferred: deferred.callback("answered")))))
+                print(await {how}(function(ensureDeferred(swallows()))))
+
+        interloop.run(main())
+        """,
+    ) == ["answered", "swallowed"] * 2
