@@ -125,6 +125,10 @@ pub fn run<'py>(slf: &Bound<'py, TwistedTask>, mut input: Input<'py>) -> PyResul
             Ok(PySendResult::Next(yielded)) => {
                 wait(slf, coroutine, status, running.as_ref(), yielded)?
             }
+            Ok(PySendResult::Return(_)) if task.must_cancel.replace(false) => {
+                // Asked for in its last step, as with `asyncio.Task`.
+                return fail(slf, coroutine, status, context, task.cancelled_error(py));
+            }
             Ok(PySendResult::Return(value)) => return succeed(slf, status, value),
             Err(error) => return fail(slf, coroutine, status, context, error),
         };

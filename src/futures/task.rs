@@ -11,8 +11,8 @@ use super::awaiter::DeferredAwaiter;
 use super::drive::{self, Input};
 use super::{failure, wake};
 use crate::py::cell::{Flag, StateCell};
-use crate::py::names;
 use crate::py::nesting::Level;
+use crate::py::{errors, names};
 
 /// What it waits for.
 pub enum Waiting {
@@ -170,22 +170,47 @@ impl TwistedTask {
             };
             expected.then(|| std::mem::replace(&mut inner.waiting, Waiting::Nothing))
         });
+        let Some(waited) = waited else {
+            return Ok(());
+        };
+        if task.must_cancel.replace(false) {
+            return Self::step_cancelled(slf, waited, given);
+        }
         match waited {
-            Some(Waiting::TurnWith(result, awaiter)) => {
+            Waiting::TurnWith(result, awaiter) => {
                 drive::resume(slf, Some(awaiter.bind(py)), result.bind(py))
             }
-            Some(Waiting::Turn) if task.must_cancel.replace(false) => {
-                drive::run(slf, Input::Error(task.cancelled_error(py)))
-            }
-            Some(Waiting::Future(_, true)) => {
-                match given.call_method0(pyo3::intern!(py, "result")) {
-                    Ok(value) => drive::run(slf, Input::Value(value)),
-                    Err(error) => drive::run(slf, Input::Error(error)),
-                }
-            }
-            Some(_) => drive::run(slf, Input::Value(py.None().into_bound(py))),
-            None => Ok(()),
+            Waiting::Future(_, true) => match given.call_method0(pyo3::intern!(py, "result")) {
+                Ok(value) => drive::run(slf, Input::Value(value)),
+                Err(error) => drive::run(slf, Input::Error(error)),
+            },
+            _ => drive::run(slf, Input::Value(py.None().into_bound(py))),
         }
+    }
+
+    /// The same, but cancelled after that: it is told so in its place, as `asyncio.Task` is.
+    #[cold]
+    fn step_cancelled(
+        slf: &Bound<'_, Self>,
+        waited: Waiting,
+        given: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let task = slf.get();
+        let error = match waited {
+            Waiting::TurnWith(result, awaiter) if failure::is_cancellation(result.bind(py)) => {
+                return drive::resume(slf, Some(awaiter.bind(py)), result.bind(py));
+            }
+            // A failed Future that nobody asks says so.
+            Waiting::Future(..) => given
+                .call_method0(pyo3::intern!(py, "result"))
+                .err()
+                .filter(|error| errors::is(py, error, &names::CANCELLED_ERROR)),
+            _ => None,
+        };
+        task.requested.set(false);
+        let error = error.unwrap_or_else(|| task.cancelled_error(py));
+        drive::run(slf, Input::Error(error))
     }
 
     pub(super) fn cancelled_error(&self, py: Python<'_>) -> PyErr {
