@@ -303,3 +303,57 @@ def test_cancelled_again_after_the_first_was_answered(program):
         interloop.run(main())
         """,
     ) == ["('two',)", "('two',)"]
+
+
+@pytest.mark.parametrize("how", ["asyncio.create_task", "ensureDeferred"])
+def test_a_turn_within_a_step(program, how):
+    """`reactor.iterate()` in a coroutine: tasks go on in it, and it is the current one again after that, whatever happens."""
+    assert program(
+        None,
+        f"""
+        import asyncio
+        import interloop, interloop.twisted
+        from twisted.internet.defer import ensureDeferred
+
+        class Stop(KeyboardInterrupt):
+            pass
+
+        def fatal():
+            raise Stop
+
+        async def other():
+            print(asyncio.current_task() is not None)
+            await asyncio.sleep(0)
+            print("other")
+
+        async def turns(reactor):
+            loop, me = asyncio.get_running_loop(), asyncio.current_task()
+            reactor.callLater(0, lambda: print("no task", asyncio.current_task()))
+            task = asyncio.create_task(other())
+            ensureDeferred(other())
+            for _ in range(3):
+                reactor.iterate(0)
+            print(task.done(), asyncio.current_task() is me)
+            loop.call_soon(fatal)
+            try:
+                reactor.iterate(0)
+            except Stop:
+                print("raised", asyncio.current_task() is me)
+            await asyncio.sleep(0)
+            print(asyncio.current_task() is me)
+
+        async def main():
+            await {how}(turns(interloop.twisted.install()))
+
+        interloop.run(main())
+        """,
+    ) == [
+        "True",
+        "no task None",
+        "True",
+        "other",
+        "other",
+        "True True",
+        "raised True",
+        "True",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from asyncio import tasks
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error
@@ -113,7 +114,7 @@ class Reactor(  # type: ignore[misc]
         loop = self._asyncioEventloop
         running = asyncio._get_running_loop()
         if running is loop:
-            loop._turn(delay)
+            self._turn_within(delay)
             return
         asyncio._set_running_loop(loop)
         loop._thread_id = threading.get_ident()
@@ -122,6 +123,19 @@ class Reactor(  # type: ignore[misc]
         finally:
             loop._thread_id = None
             asyncio._set_running_loop(running)
+
+    def _turn_within(self, delay: float | None) -> None:
+        """A turn from within one, in a coroutine's step perhaps: no other could begin one while its task is the current one."""
+        loop = self._asyncioEventloop
+        task: Any = asyncio.current_task(loop)
+        if task is None:
+            loop._turn(delay)
+            return
+        tasks._leave_task(loop, task)
+        try:
+            loop._turn(delay)
+        finally:
+            tasks._enter_task(loop, task)
 
     if TYPE_CHECKING:
 
