@@ -37,6 +37,10 @@ impl OneArgument for Callback {
         }
         Ok(py.None().into_bound(py))
     }
+
+    fn stands_for(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        names::TWISTED_STOCK_CALLBACK.get(py)
+    }
 }
 
 /// The list of callbacks, and the awaiter if there is one.
@@ -142,7 +146,7 @@ pub fn deferred_methods<'py>(
         method::with_one::<Callback>(
             cls,
             c"callback",
-            c"callback($self, result, /)\n--\n\nRun all success callbacks that have been added to this Deferred.",
+            c"callback($self, result)\n--\n\nRun all success callbacks that have been added to this Deferred.",
         )?,
     ))
 }

@@ -35,12 +35,15 @@ pub trait NoArguments {
     fn call<'py>(slf: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;
 }
 
-/// A method with one positional argument.
+/// A method with one argument, which is nearly always positional.
 pub trait OneArgument {
     fn call<'py>(
         slf: &Bound<'py, PyAny>,
         argument: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>>;
+
+    /// The Python function that the method stands for: it takes any other call, or says what is wrong with it.
+    fn stands_for(py: Python<'_>) -> PyResult<Bound<'_, PyAny>>;
 }
 
 /// What the interpreter gets: the object, or null with the exception set; a panic is one, too.
@@ -72,20 +75,47 @@ unsafe extern "C" fn without_arguments<F: NoArguments>(
     })
 }
 
-// SAFETY: for the interpreter only, as a function of the kind METH_O.
+// SAFETY: for the interpreter only, as a function of the kind METH_FASTCALL | METH_KEYWORDS.
 unsafe extern "C" fn with_one_argument<F: OneArgument>(
     slf: *mut ffi::PyObject,
-    argument: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     answer(|py| {
-        // SAFETY: the interpreter passes live objects, borrowed for the call.
-        let (slf, argument) = unsafe {
-            (
-                Bound::from_borrowed_ptr(py, slf),
-                Bound::from_borrowed_ptr(py, argument),
+        if count == 1 && names.is_null() {
+            // SAFETY: the interpreter passes live objects, borrowed for the call, and as many arguments as it says.
+            let (slf, argument) = unsafe {
+                (
+                    Bound::from_borrowed_ptr(py, slf),
+                    Bound::from_borrowed_ptr(py, *arguments),
+                )
+            };
+            return F::call(&slf, &argument);
+        }
+        let function = F::stands_for(py)?;
+        let mut vector = vec![slf];
+        // SAFETY: the vector has what is positional, then a value for each name, all of them live for the call; the answer
+        // is a new reference, or null with an exception set.
+        unsafe {
+            let named = if names.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(names)
+            };
+            for index in 0..count + named {
+                vector.push(*arguments.offset(index));
+            }
+            Bound::from_owned_ptr_or_err(
+                py,
+                ffi::PyObject_Vectorcall(
+                    function.as_ptr(),
+                    vector.as_ptr(),
+                    vector.len() - named as usize,
+                    names,
+                ),
             )
-        };
-        F::call(&slf, &argument)
+        }
     })
 }
 
@@ -102,16 +132,17 @@ pub fn without<'py, F: NoArguments>(
     describe(class, name, doc, function, ffi::METH_NOARGS)
 }
 
-/// The same with one positional argument.
+/// The same with one argument, which may be named.
 pub fn with_one<'py, F: OneArgument>(
     class: &Bound<'py, PyType>,
     name: &'static CStr,
     doc: &'static CStr,
 ) -> PyResult<Bound<'py, PyAny>> {
     let function = ffi::PyMethodDefPointer {
-        PyCFunction: with_one_argument::<F>,
+        PyCFunctionFastWithKeywords: with_one_argument::<F>,
     };
-    describe(class, name, doc, function, ffi::METH_O)
+    let flags = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
+    describe(class, name, doc, function, flags)
 }
 
 fn describe<'py>(

@@ -357,3 +357,45 @@ def test_a_turn_within_a_step(program, how):
         "raised True",
         "True",
     ]
+
+
+def test_callbacks_argument_has_a_name(kind, program):
+    assert program(
+        kind,
+        """
+        import inspect
+        from unittest import mock
+        from twisted.internet.defer import Deferred
+
+        for call in (
+            lambda deferred: deferred.callback(1),
+            lambda deferred: deferred.callback(result=1),
+            lambda deferred: Deferred.callback(deferred, result=1),
+            lambda deferred: deferred.callback(*(), **{"result": 1}),
+        ):
+            deferred = Deferred()
+            print(call(deferred), deferred.result)
+        for call in (
+            lambda deferred: deferred.callback(),
+            lambda deferred: deferred.callback(1, 2),
+            lambda deferred: deferred.callback(1, result=2),
+            lambda deferred: deferred.callback(other=1),
+        ):
+            try:
+                call(Deferred())
+            except TypeError as error:
+                print(error)
+        parameters = inspect.signature(Deferred.callback).parameters.values()
+        print([(one.name, one.kind.name, one.default is one.empty) for one in parameters])
+        stands_in = mock.create_autospec(Deferred, instance=True)
+        stands_in.callback(result=1)
+        stands_in.callback.assert_called_once_with(1)
+        """,
+    ) == [
+        *["None 1"] * 4,
+        "Deferred.callback() missing 1 required positional argument: 'result'",
+        "Deferred.callback() takes 2 positional arguments but 3 were given",
+        "Deferred.callback() got multiple values for argument 'result'",
+        "Deferred.callback() got an unexpected keyword argument 'other'",
+        "[('self', 'POSITIONAL_OR_KEYWORD', True), ('result', 'POSITIONAL_OR_KEYWORD', True)]",
+    ]
