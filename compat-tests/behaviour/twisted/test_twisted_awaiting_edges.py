@@ -399,3 +399,29 @@ def test_callbacks_argument_has_a_name(kind, program):
         "Deferred.callback() got an unexpected keyword argument 'other'",
         "[('self', 'POSITIONAL_OR_KEYWORD', True), ('result', 'POSITIONAL_OR_KEYWORD', True)]",
     ]
+
+
+def test_closed_while_it_waits(kind, program):
+    """Twisted finds out when it has the coroutine go on."""
+    assert program(
+        kind,
+        """
+        from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
+
+        async def wait(deferred):
+            try:
+                await deferred
+            finally:
+                print("closed")
+
+        for fire in lambda it: it.callback(None), lambda it: it.errback(ZeroDivisionError()):
+            deferred = Deferred()
+            coroutine = wait(deferred)
+            result = ensureDeferred(coroutine)
+            coroutine.close()
+            print(result.called)
+            fire(deferred)
+            print(result.called)
+            result.addErrback(lambda failure: print(failure.value))
+        """,
+    ) == ["closed", "False", "True", "cannot reuse already awaited coroutine"] * 2

@@ -359,7 +359,10 @@ impl DeferredAwaiter {
     /// As a generator's. The Deferred goes on; its result goes to who else waits.
     fn close(slf: &Bound<'_, Self>) {
         let awaiter = slf.get();
-        awaiter.phase.set(Phase::Over);
+        // Twisted resumes a coroutine that somebody else has closed, too: that is how its Deferred comes to an end.
+        if awaiter.phase.get() != Phase::InTwisted {
+            awaiter.phase.set(Phase::Over);
+        }
         let callbacks = awaiter.take_callbacks(slf.py());
         drop(callbacks);
     }
