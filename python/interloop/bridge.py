@@ -377,8 +377,7 @@ def _exception_of(failure: Failure) -> BaseException:
     """The exception in a Failure, ready to be raised by a Future, with the Failure's traceback."""
     value: object = failure.value
     if not isinstance(value, BaseException):
-        # Twisted accepts any object, Python can raise exceptions only.
-        value = RuntimeError(f"a Deferred failed with {value!r}, which is not an exception")
+        value = _thrown_by(failure)
     traceback: object = failure.getTracebackObject()  # type: ignore[no-untyped-call]
     if isinstance(traceback, TracebackType):
         value.__traceback__ = traceback
@@ -391,6 +390,28 @@ def _exception_of(failure: Failure) -> BaseException:
         wrapped.__cause__ = value
         return wrapped
     return value
+
+
+def _thrown_by(failure: Failure) -> BaseException:
+    """What Twisted throws into its coroutines. One class of Failures has only a text, and makes the exception then: those
+    that have come from another process with Perspective Broker."""
+    from twisted.python.failure import Failure
+
+    its_own = type(failure).throwExceptionIntoGenerator is not Failure.throwExceptionIntoGenerator
+    value: object = failure.value
+    if its_own or isinstance(value, BaseException):
+        thrown: BaseException = failure.throwExceptionIntoGenerator(_Asks)  # type: ignore[no-untyped-call]
+        return thrown
+    # Twisted accepts any object, Python can raise exceptions only.
+    return RuntimeError(f"a Deferred failed with {value!r}, which is not an exception")
+
+
+class _Asks:
+    """Stands for a generator, and answers what would be thrown into it."""
+
+    @staticmethod
+    def throw(error: BaseException) -> BaseException:
+        return error
 
 
 def _add_note_once(exception: BaseException, note: str) -> None:

@@ -64,9 +64,9 @@ fn input_of<'py>(
                 .inner
                 .with(py, |inner, _| inner.cancel_message.take())
         });
-        let error = names::TWISTED_THROWN
-            .get(py)?
-            .call1((result, requested, message.flatten()))?;
+        let awaited = awaiter.is_some_and(|awaiter| awaiter.get().is_awaited());
+        let given = (result, requested, message.flatten(), awaited);
+        let error = names::TWISTED_THROWN.get(py)?.call1(given)?;
         return Ok(Input::Error(PyErr::from_value(error)));
     }
     Ok(Input::Value(match awaiter {

@@ -111,11 +111,12 @@ def outcome(
     return _raised_by_await(failure, waited=False) if error is failure.value else error
 
 
-def thrown(failure: Failure, requested: bool, message: Any) -> BaseException:
+def thrown(failure: Failure, requested: bool, message: Any, awaited: bool) -> BaseException:
     """What a coroutine that Twisted drives is to raise where it waits."""
     if requested and bridge._is_cancellation(failure, requested=True):
         return _cancelled(failure, message)
-    return _raised_by_await(failure, waited=True)
+    # Between Twisted's driver and a `yield` there is nothing.
+    return _raised_by_await(failure, waited=True) if awaited else bridge._thrown_by(failure)
 
 
 def _raised_by_await(failure: Failure, waited: bool) -> BaseException:
@@ -127,10 +128,9 @@ def _raised_by_await(failure: Failure, waited: bool) -> BaseException:
         _debugInfo=types.SimpleNamespace(failResult=None),
     )
     steps = _stock_iter(deferred)
-    value: Any = failure.value
     try:
         next(steps)
-        steps.throw(value.with_traceback(failure.tb))
+        steps.throw(bridge._thrown_by(failure))
     except BaseException as error:
         if error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next
