@@ -25,7 +25,8 @@ awaiting without a wrapper:
 * Deferreds resume a coroutine on the spot, in the context of whoever fires them, as Twisted demands; a Future does it in
   the next turn. The coroutine itself runs in its own context.
 * `Deferred.cancel()` of a coroutine that waits for a Future raises asyncio's CancelledError in it; if it waits for a Deferred,
-  Twisted's.
+  Twisted's. While it takes a step, what it has waited for last decides: after a Future the next await raises (or, if there is
+  none, the Deferred fails with CancelledError), after a Deferred nothing happens.
 * Without a loop that runs in the thread, coroutines run as they do in plain Twisted.
 """
 
