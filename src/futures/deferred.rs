@@ -7,7 +7,7 @@ use pyo3::types::{PyList, PyTuple, PyType};
 use super::awaiter::DeferredAwaiter;
 use super::{drive, failure};
 use crate::py::method::{self, NoArguments, OneArgument};
-use crate::py::{call, names};
+use crate::py::{call, names, objects};
 
 struct Await;
 
@@ -107,7 +107,7 @@ fn fire<'py>(
 ) -> PyResult<()> {
     let py = deferred.py();
     settle(deferred, result)?;
-    callbacks.del_item(0)?;
+    objects::remove_first(callbacks)?;
     let next = if awaiter.get().is_in_task() {
         // Nothing is called from here.
         DeferredAwaiter::fired(awaiter, result)

@@ -5,6 +5,7 @@ use pyo3::types::PyDict;
 
 use super::awaiter::DeferredAwaiter;
 use super::current;
+use crate::py::{coroutine, names};
 use crate::runtime::{LoopCore, done};
 
 /// `loop.call_soon(callback, argument, context=context)`. Twisted cannot notice when a Deferred is fired in another thread,
@@ -34,9 +35,18 @@ pub fn schedule(
 /// The task takes its next step in here.
 pub fn go_on(core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = core.py();
-    let (first, more) = object.cast::<DeferredAwaiter>()?.get().take_callbacks(py);
+    let awaiter = object.cast::<DeferredAwaiter>()?.get();
+    let (first, more) = awaiter.take_callbacks(py);
+    // A task asks any object but asyncio's own Future for its result by a name made anew each time: a third of an await. It
+    // gets a Future that has ended with None, and the awaiter gives the value where it is awaited.
+    let plain = awaiter.has_value(py)?;
     for callback in first.into_iter().chain(more) {
-        done::tell(core, callback, object, object)?;
+        let told = if plain && coroutine::is_task_wakeup(callback.0.bind(py))? {
+            &names::FINISHED_FUTURE.get(py)?
+        } else {
+            object
+        };
+        done::tell(core, callback, told, object)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use pyo3::PyClass;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 
 /// Whether `object` is the only reference, also counting weak ones, and nobody has put an attribute on it: it can be
 /// made into something else without anybody noticing.
@@ -128,4 +128,15 @@ unsafe extern "C" {
 pub fn as_method<'py>(function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: a live callable and the GIL; answers a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(function.py(), PyInstanceMethod_New(function.as_ptr())) }
+}
+
+/// `del list[:1]`. Costs half of what deleting by an index does, which asks for the list's length first.
+#[inline]
+pub fn remove_first(list: &Bound<'_, PyList>) -> PyResult<()> {
+    // SAFETY: a live list and the GIL; no other list is to be put in.
+    let status = unsafe { ffi::PyList_SetSlice(list.as_ptr(), 0, 1, std::ptr::null_mut()) };
+    if status < 0 {
+        return Err(PyErr::fetch(list.py()));
+    }
+    Ok(())
 }

@@ -197,6 +197,21 @@ impl DeferredAwaiter {
             .map(|outcome| outcome.into_bound(py))
     }
 
+    /// Whether `await` will give a value, and not raise.
+    #[inline]
+    pub fn has_value(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.phase.get() != Phase::Fired {
+            return Ok(false);
+        }
+        let outcome = self.inner.with(py, |inner, refs| {
+            inner.outcome.as_ref().map(|outcome| refs.clone(outcome))
+        });
+        match outcome {
+            Some(outcome) => Ok(!is_failure(outcome.bind(py))?),
+            None => Ok(false),
+        }
+    }
+
     /// What `await` gives or raises.
     #[inline]
     fn deliver<'py>(
