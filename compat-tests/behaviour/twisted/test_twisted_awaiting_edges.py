@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 OURS = "interloop"
@@ -11,6 +13,10 @@ OURS = "interloop"
 @pytest.mark.parametrize("stack", [0, 1 << 20])
 def test_a_chain_that_is_too_long(kind, program, function, stack):
     """Where it breaks, the error is in a Deferred that was to resume the next one; those after it wait for ever."""
+    if (kind, function, sys.version_info[:2]) == ("stock", "coroutine", (3, 12)):
+        pytest.skip(
+            "right there, but the interpreter tells stderr of a generator that had no stack left to be closed"
+        )
     assert program(
         kind,
         f"""
