@@ -150,6 +150,7 @@ fn eof(core: &Bound<'_, LoopCore>, key: Key) -> PyResult<()> {
             return None;
         }
         if parts.stream.broken() == Broken::Reset {
+            // No word of the peer's: the stream ends for its reason, now that nothing is left.
             return None;
         }
         let nothing = parts.apply(Event::PeerEof);
