@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
-from typing import Any, Protocol, Self, TypeVar, final, type_check_only
+from typing import Any, Literal, Protocol, Self, TypeVar, final, type_check_only
 
 from typing_extensions import Buffer, TypeVarTuple, disjoint_base
 
@@ -42,12 +42,14 @@ __all__ = [
     "add_callback",
     "call_from_thread",
     "call_later",
-    "deferred_methods",
+    "deferred_await",
     "delayed_calls",
+    "fire",
     "inline_callbacks",
     "next_frame",
     "run_callback",
     "run_thread_calls",
+    "who_waits",
 ]
 
 _Ts = TypeVarTuple("_Ts")
@@ -657,8 +659,7 @@ class DeferredAwaiter:
     """What `Deferred.__await__` answers once `interloop.twisted.install()` was called."""
 
     _asyncio_future_blocking: bool | None
-    @property
-    def _loop(self) -> Any: ...
+    def get_loop(self) -> Any: ...
     def __await__(self) -> DeferredAwaiter: ...
     def __iter__(self) -> DeferredAwaiter: ...
     def __next__(self) -> Any: ...
@@ -710,5 +711,9 @@ class TwistedTask:
     def set_result(self, _result: Any) -> None: ...
     def set_exception(self, _exception: Any) -> None: ...
 
-def deferred_methods(cls: type, /) -> tuple[Any, Any]: ...
+def deferred_await(cls: type, /) -> Any: ...
+def who_waits(
+    deferred: Any, callbacks: Any, result: Any, /
+) -> DeferredAwaiter | Literal[True] | None: ...
+def fire(deferred: Any, callbacks: list[Any], awaiter: DeferredAwaiter, result: Any, /) -> None: ...
 def inline_callbacks(result: Any, gen: Any, status: Any, context: Any, /) -> None: ...

@@ -9,7 +9,7 @@ use crate::py::{call, names};
 /// The loop that runs in this thread.
 #[inline]
 pub fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let running = names::GET_RUNNING_LOOP.get(py)?.call0()?;
+    let running = call::call_builtin(&names::GET_RUNNING_LOOP.get(py)?)?;
     Ok((!running.is_none()).then_some(running))
 }
 

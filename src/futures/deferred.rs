@@ -1,12 +1,14 @@
-//! Deferred's own methods that are native: each await goes through them.
+//! What is native of Deferred's own methods: each await goes through them.
+
+use std::ffi::CStr;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple, PyType};
+use pyo3::types::{PyBool, PyList, PyTuple, PyType};
 
-use super::awaiter::DeferredAwaiter;
+use super::awaiter::{self, DeferredAwaiter, is_plain};
 use super::{drive, failure};
-use crate::py::method::{self, NoArguments, OneArgument};
+use crate::py::method::{self, NoArguments, ThreeArguments};
 use crate::py::{call, names, objects};
 
 struct Await;
@@ -14,109 +16,91 @@ struct Await;
 impl NoArguments for Await {
     #[inline]
     fn call<'py>(slf: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        Bound::new(slf.py(), DeferredAwaiter::new(slf.clone().unbind())).map(Bound::into_any)
+        awaiter::obtain(slf.py(), slf.clone().unbind()).map(Bound::into_any)
     }
 }
 
-struct Callback;
+/// Who waits for a Deferred's result. None: Twisted's own is to give it. True: nobody, or a task that has been told. An awaiter:
+/// it is to be told by [`fire`]. In these cases the Deferred counts as called, and the rest is up to the caller.
+struct WhoWaits;
 
-impl OneArgument for Callback {
+impl ThreeArguments for WhoWaits {
+    const NAME: &'static CStr = c"who_waits";
+    const DOC: &'static CStr =
+        c"who_waits(deferred, callbacks, result, /)\n--\n\nWho waits for a Deferred's result.";
+
     #[inline]
     fn call<'py>(
-        slf: &Bound<'py, PyAny>,
+        deferred: &Bound<'py, PyAny>,
+        callbacks: &Bound<'py, PyAny>,
         result: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        match waiting(slf, result)? {
-            Some((_, None)) => settle(slf, result)?,
-            Some((callbacks, Some(awaiter))) => fire(slf, &callbacks, &awaiter, result)?,
-            None => {
-                // Itself and not what it calls: in debug mode Twisted counts the frames.
-                call::call2(&names::TWISTED_STOCK_CALLBACK.get(py)?, slf, result)?;
-            }
+        let py = result.py();
+        let nobody = || Ok(PyBool::new(py, true).to_owned().into_any());
+        let others = || Ok(py.None().into_bound(py));
+        let called = intern!(py, "called");
+        let Ok(callbacks) = callbacks.cast_exact::<PyList>() else {
+            return others();
+        };
+        let waits = match callbacks.len() {
+            0 => None,
+            1 => match awaiter_of(callbacks.get_item(0)?)? {
+                Some(awaiter) => Some(awaiter),
+                None => return others(),
+            },
+            _ => return others(),
+        };
+        if !is_plain(deferred)?
+            || objects::generic_getattr(deferred, called)?.is_truthy()?
+            || failure::is_failure(result)?
+            || drive::is_deferred(&result.get_type())?
+        {
+            return others();
         }
-        Ok(py.None().into_bound(py))
-    }
-
-    fn stands_for(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        names::TWISTED_STOCK_CALLBACK.get(py)
+        objects::generic_setattr(deferred, called, Some(&PyBool::new(py, true)))?;
+        let Some((entry, awaiter)) = waits else {
+            return nobody();
+        };
+        // No code of anybody's runs in here: it does not matter that the Deferred has no result yet.
+        if !DeferredAwaiter::tell_task(&awaiter, result) {
+            return Ok(awaiter.into_any());
+        }
+        objects::remove_first(callbacks)?;
+        awaiter.get().keep_entry(entry);
+        nobody()
     }
 }
 
-/// The list of callbacks, and the awaiter if there is one.
-type Waits<'py> = (Bound<'py, PyList>, Option<Bound<'py, DeferredAwaiter>>);
+/// An entry among a Deferred's callbacks, and whose it is.
+type Entry<'py> = (Bound<'py, PyTuple>, Bound<'py, DeferredAwaiter>);
 
-/// Who waits, if that is nobody or one awaiter, and the rest is as it is with most Deferreds.
 #[inline]
-fn waiting<'py>(
-    deferred: &Bound<'py, PyAny>,
-    result: &Bound<'py, PyAny>,
-) -> PyResult<Option<Waits<'py>>> {
-    let py = deferred.py();
-    if !deferred.get_type().is(&names::TWISTED_DEFERRED.get(py)?) {
-        return Ok(None);
-    }
-    let callbacks = deferred.getattr(intern!(py, "_callbacks"))?;
-    let Ok(callbacks) = callbacks.cast_into::<PyList>() else {
-        return Ok(None);
+fn awaiter_of(entry: Bound<'_, PyAny>) -> PyResult<Option<Entry<'_>>> {
+    let entry = entry.cast_into::<PyTuple>()?;
+    let callback = {
+        let first = entry.get_borrowed_item(0)?;
+        first.cast::<PyTuple>()?.get_item(0)?
     };
-    let awaiter = match callbacks.len() {
-        0 => None,
-        1 => {
-            let both = callbacks.get_item(0)?.cast_into::<PyTuple>()?;
-            let first = both.get_borrowed_item(0)?;
-            let callback = first.cast::<PyTuple>()?.get_item(0)?;
-            let Ok(awaiter) = callback.cast_into_exact::<DeferredAwaiter>() else {
-                return Ok(None);
-            };
-            Some(awaiter)
-        }
-        _ => return Ok(None),
-    };
-    for hindrance in [
-        intern!(py, "called"),
-        intern!(py, "paused"),
-        intern!(py, "debug"),
-    ] {
-        if deferred.getattr(hindrance)?.is_truthy()? {
-            return Ok(None);
-        }
-    }
-    if failure::is_failure(result)? || drive::is_deferred(&result.get_type())? {
-        return Ok(None);
-    }
-    Ok(Some((callbacks, awaiter)))
+    Ok(callback
+        .cast_into_exact::<DeferredAwaiter>()
+        .ok()
+        .map(|awaiter| (entry, awaiter)))
 }
 
-/// The Deferred has its result.
-#[inline]
-fn settle(deferred: &Bound<'_, PyAny>, result: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = deferred.py();
-    deferred.setattr(intern!(py, "called"), true)?;
-    deferred.setattr(intern!(py, "_canceller"), py.None())?;
-    deferred.setattr(intern!(py, "_chainedTo"), py.None())?;
-    deferred.setattr(intern!(py, "result"), result)
-}
-
-/// What Twisted's own does with one callback.
-fn fire<'py>(
+/// What Twisted's own does with one callback, which is `awaiter`.
+#[pyfunction]
+#[pyo3(signature = (deferred, callbacks, awaiter, result, /))]
+pub fn fire<'py>(
     deferred: &Bound<'py, PyAny>,
     callbacks: &Bound<'py, PyList>,
     awaiter: &Bound<'py, DeferredAwaiter>,
     result: &Bound<'py, PyAny>,
 ) -> PyResult<()> {
     let py = deferred.py();
-    settle(deferred, result)?;
     objects::remove_first(callbacks)?;
-    let next = if awaiter.get().is_in_task() {
-        // Nothing is called from here.
-        DeferredAwaiter::fired(awaiter, result)
-    } else {
-        deferred.setattr(intern!(py, "_runningCallbacks"), true)?;
-        let next = DeferredAwaiter::fired(awaiter, result);
-        deferred.setattr(intern!(py, "_runningCallbacks"), false)?;
-        next
-    };
+    deferred.setattr(intern!(py, "_runningCallbacks"), true)?;
+    let next = DeferredAwaiter::fired(awaiter, result);
+    deferred.setattr(intern!(py, "_runningCallbacks"), false)?;
     match next {
         Ok(Some(_)) => {}
         Ok(None) => deferred.setattr(intern!(py, "result"), py.None())?,
@@ -131,22 +115,20 @@ fn fire<'py>(
     Ok(())
 }
 
-/// `(__await__, callback)` for the class `Deferred`.
+/// `__await__` for the class `Deferred`.
 #[pyfunction]
 #[pyo3(signature = (cls, /))]
-pub fn deferred_methods<'py>(
-    cls: &Bound<'py, PyType>,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    Ok((
-        method::without::<Await>(
-            cls,
-            c"__await__",
-            c"__await__($self, /)\n--\n\nWhat a task or a coroutine that Twisted drives waits for.",
-        )?,
-        method::with_one::<Callback>(
-            cls,
-            c"callback",
-            c"callback($self, result)\n--\n\nRun all success callbacks that have been added to this Deferred.",
-        )?,
-    ))
+pub fn deferred_await<'py>(cls: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+    method::without::<Await>(
+        cls,
+        c"__await__",
+        c"__await__($self, /)\n--\n\nWhat a task or a coroutine that Twisted drives waits for.",
+    )
+}
+
+/// Adds the functions to the extension module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("who_waits", method::function::<WhoWaits>(module.py())?)?;
+    module.add_function(wrap_pyfunction!(deferred_await, module)?)?;
+    module.add_function(wrap_pyfunction!(fire, module)?)
 }

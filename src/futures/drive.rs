@@ -11,7 +11,7 @@ use super::failure;
 use super::task::{End, Parts, TwistedTask, Waiting};
 use crate::py::call::{self, Entered};
 use crate::py::nesting::Level;
-use crate::py::{coroutine, names};
+use crate::py::{coroutine, names, objects};
 
 /// What a step begins with.
 pub enum Input<'py> {
@@ -269,6 +269,10 @@ pub fn is_deferred(class: &Bound<'_, PyType>) -> PyResult<bool> {
     let py = class.py();
     if class.is(&names::TWISTED_DEFERRED.get(py)?) {
         return Ok(true);
+    }
+    // What is made most often, a str or None, is of no such class.
+    if !objects::is_heap_type(class) {
+        return Ok(false);
     }
     // By address, which is what equality of classes means: to have the interpreter compare each takes 500 instructions.
     let classes = names::TWISTED_DEFERREDS.get(py)?;

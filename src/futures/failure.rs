@@ -31,6 +31,6 @@ pub fn is_failure(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     if object.is_none() {
         return Ok(false);
     }
-    let class = names::TWISTED_FAILURE.get(object.py())?;
-    Ok(object.get_type().is(&class) || object.is_instance(&class)?)
+    Ok(names::TWISTED_FAILURE.is_class_of(object)?
+        || object.is_instance(&names::TWISTED_FAILURE.get(object.py())?)?)
 }

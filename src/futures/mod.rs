@@ -13,10 +13,13 @@ mod wake;
 
 use pyo3::prelude::*;
 
+use crate::py::attribute;
+
 /// Adds the classes to the extension module. Importing them does not import Twisted.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<awaiter::DeferredAwaiter>()?;
+    attribute::define::<awaiter::DeferredAwaiter>(module.py());
     module.add_class::<task::TwistedTask>()?;
     module.add_function(wrap_pyfunction!(drive::inline_callbacks, module)?)?;
-    module.add_function(wrap_pyfunction!(deferred::deferred_methods, module)?)
+    deferred::register(module)
 }

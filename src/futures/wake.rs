@@ -6,7 +6,8 @@ use pyo3::types::PyDict;
 use super::awaiter::DeferredAwaiter;
 use super::current;
 use crate::py::{coroutine, names};
-use crate::runtime::{LoopCore, done};
+use crate::runtime::LoopCore;
+use crate::runtime::done::{self, Callback};
 
 /// `loop.call_soon(callback, argument, context=context)`. Twisted cannot notice when a Deferred is fired in another thread,
 /// and does not allow it; the task gets it nevertheless.
@@ -40,13 +41,19 @@ pub fn go_on(core: &Bound<'_, LoopCore>, object: &Bound<'_, PyAny>) -> PyResult<
     // A task asks any object but asyncio's own Future for its result by a name made anew each time: over a thousand
     // instructions. It gets a Future that has ended with None, and the awaiter gives the value where it is awaited.
     let plain = awaiter.has_value(py)?;
-    for callback in first.into_iter().chain(more) {
-        let told = if plain && coroutine::is_task_wakeup(callback.0.bind(py))? {
-            &names::FINISHED_FUTURE.get(py)?
+    let tell = |callback: Callback| {
+        if plain && coroutine::is_task_wakeup(callback.0.bind(py))? {
+            done::tell(core, callback, &names::FINISHED_FUTURE.get(py)?, object)
         } else {
-            object
-        };
-        done::tell(core, callback, told, object)?;
+            done::tell(core, callback, object, object)
+        }
+    };
+    if let Some(first) = first {
+        tell(first)?;
     }
-    Ok(())
+    // There hardly ever are any.
+    if more.is_empty() {
+        return Ok(());
+    }
+    more.into_iter().try_for_each(tell)
 }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod again;
+pub mod attribute;
 pub mod bytes;
 pub mod call;
 pub mod cell;

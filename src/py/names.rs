@@ -29,6 +29,17 @@ impl Imported {
             })
             .map(|value| value.bind(py).clone())
     }
+
+    /// Whether the object is the class of `object`, which is no subclass's.
+    #[inline]
+    pub fn is_class_of(&self, object: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = object.py();
+        let address = match self.value.get(py) {
+            Some(value) => value.as_ptr(),
+            None => self.get(py)?.as_ptr(),
+        };
+        Ok(object.get_type_ptr().cast() == address)
+    }
 }
 
 macro_rules! imported {
@@ -185,7 +196,6 @@ imported! {
     TWISTED_IS_CANCELLATION = "interloop.twisted.awaiting", "is_cancellation";
     TWISTED_OUTCOME = "interloop.twisted.awaiting", "outcome";
     TWISTED_RAISED = "interloop.twisted.awaiting", "raised";
-    TWISTED_STOCK_CALLBACK = "interloop.twisted.awaiting", "stock_callback";
     TWISTED_SPAWN = "interloop.twisted.awaiting", "spawn";
     TWISTED_THROWN = "interloop.twisted.awaiting", "thrown";
     TWISTED_TASK_NAME = "interloop.twisted.awaiting", "task_name";

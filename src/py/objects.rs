@@ -3,7 +3,7 @@
 use pyo3::PyClass;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyType};
 
 /// Whether `object` is the only reference, also counting weak ones, and nobody has put an attribute on it: it can be
 /// made into something else without anybody noticing.
@@ -46,6 +46,13 @@ pub fn is_held_only(object: &Bound<'_, PyAny>, count: isize) -> bool {
 pub fn is_held_once(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: a live object and the GIL.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) == 1 }
+}
+
+/// Whether a class was made at run time, as all that are written in Python are, and not with the interpreter.
+#[inline]
+pub fn is_heap_type(class: &Bound<'_, PyType>) -> bool {
+    // SAFETY: a live class and the GIL.
+    unsafe { ffi::PyType_HasFeature(class.as_type_ptr(), ffi::Py_TPFLAGS_HEAPTYPE) != 0 }
 }
 
 /// Where an object of a native class of ours keeps its instance dict. Null without one.

@@ -1,11 +1,84 @@
 //! Who waits: the Future that a task finds, and the Deferred that Twisted's own driver finds.
 
+use std::ffi::CStr;
+
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyTuple};
 
 use super::{DeferredAwaiter, Phase};
 use crate::futures::current;
+use crate::py::attribute::{Attributes, Name};
+use crate::py::method::{self, AddCallback};
 use crate::py::names;
+
+// What a task asks for with each await.
+impl Attributes for DeferredAwaiter {
+    #[inline]
+    fn get<'py>(
+        slf: &Bound<'py, Self>,
+        name: Name<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = slf.py();
+        if name.is(intern!(py, "_asyncio_future_blocking")) {
+            let blocking = slf.get().blocking.get();
+            return Ok(Some(match blocking {
+                Some(blocking) => PyBool::new(py, blocking).to_owned().into_any(),
+                None => py.None().into_bound(py),
+            }));
+        }
+        if name.is(intern!(py, "get_loop")) {
+            return names::GET_RUNNING_LOOP.get(py).map(Some);
+        }
+        if name.is(intern!(py, "add_done_callback")) {
+            return Self::adder(slf, method::adder::<Self>).map(Some);
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn set(slf: &Bound<'_, Self>, name: Name<'_, '_>, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let ours = name.is(intern!(slf.py(), "_asyncio_future_blocking"));
+        if ours {
+            slf.get().set_blocking(value.extract()?);
+        }
+        Ok(ours)
+    }
+}
+
+impl AddCallback for DeferredAwaiter {
+    const NAME: &'static CStr = c"add_done_callback";
+    const DOC: &'static CStr =
+        c"add_done_callback(fn, *, context=None)\n--\n\nAs `asyncio.Future`'s, for a task.";
+
+    #[inline]
+    fn call(
+        slf: &Bound<'_, PyAny>,
+        callback: &Bound<'_, PyAny>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let callback = callback.clone().unbind();
+        let context = context.map(|context| context.clone().unbind());
+        Self::add_done_callback(slf.cast()?, callback, context)
+    }
+
+    fn general(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        py.get_type::<Self>()
+            .getattr(intern!(py, "add_done_callback"))
+    }
+}
+
+impl DeferredAwaiter {
+    #[inline]
+    fn learn_loop(&self, py: Python<'_>) -> PyResult<()> {
+        let event_loop = current::running_loop(py)?.map(Bound::unbind);
+        let old = self.inner.with(py, |inner, _| {
+            std::mem::replace(&mut inner.event_loop, event_loop)
+        });
+        drop(old);
+        Ok(())
+    }
+}
 
 #[pymethods]
 impl DeferredAwaiter {
@@ -19,18 +92,9 @@ impl DeferredAwaiter {
         self.blocking.set(value);
     }
 
-    /// The loop that runs: a Deferred belongs to none. A task asks, and whoever asks runs in one. By this name and not by
-    /// `get_loop()`: a task asks for that first, and to find none costs it less than to call it.
-    #[getter]
-    fn _loop<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let py = slf.py();
-        let running = current::running_loop(py)?;
-        let event_loop = running.clone().map(Bound::unbind);
-        let old = slf.get().inner.with(py, |inner, _| {
-            std::mem::replace(&mut inner.event_loop, event_loop)
-        });
-        drop(old);
-        Ok(running)
+    /// The loop that runs: a Deferred belongs to none.
+    fn get_loop<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        current::running_loop(py)
     }
 
     /// As `asyncio.Future`'s, for a task.
@@ -46,7 +110,7 @@ impl DeferredAwaiter {
             .inner
             .with(py, |inner, _| inner.event_loop.is_none())
         {
-            Self::_loop(slf)?;
+            awaiter.learn_loop(py)?;
         }
         let first = awaiter.inner.with(py, |inner, _| {
             let first = inner.callback.is_none();
@@ -59,6 +123,10 @@ impl DeferredAwaiter {
         });
         match awaiter.phase.get() {
             Phase::Fired | Phase::Over if first => Self::wake(slf),
+            Phase::Listed => {
+                awaiter.phase.set(Phase::InTask);
+                Ok(())
+            }
             Phase::New | Phase::Offered => {
                 awaiter.phase.set(Phase::InTask);
                 Self::add_both(slf)
@@ -124,8 +192,8 @@ impl DeferredAwaiter {
         match awaiter.phase.get() {
             Phase::InTask => {}
             Phase::InForeign => {
-                let deferred = awaiter.deferred.bind(py);
-                deferred.call_method0(pyo3::intern!(py, "cancel"))?;
+                let deferred = awaiter.awaited_deferred(py)?;
+                deferred.call_method0(intern!(py, "cancel"))?;
                 return Ok(true);
             }
             _ => return Ok(false),
@@ -135,15 +203,9 @@ impl DeferredAwaiter {
             std::mem::replace(&mut inner.cancel_message, msg)
         });
         drop(old);
-        let event_loop = awaiter.inner.with(py, |inner, refs| {
-            inner
-                .event_loop
-                .as_ref()
-                .map(|event_loop| refs.clone(event_loop))
-        });
         let asked = names::TWISTED_CANCEL
             .get(py)?
-            .call1((&awaiter.deferred, event_loop))?
+            .call1((awaiter.deferred(py), awaiter.event_loop(py)))?
             .is_truthy()?;
         if !asked && awaiter.phase.get() == Phase::InTask {
             // There is nothing to wait for. What still comes is for others.
@@ -165,8 +227,8 @@ impl DeferredAwaiter {
         let mut all = vec![callback.clone()];
         all.extend(args.iter());
         slf.get().phase.set(Phase::InForeign);
-        slf.get().deferred.bind(py).call_method(
-            pyo3::intern!(py, "addBoth"),
+        slf.get().awaited_deferred(py)?.call_method(
+            intern!(py, "addBoth"),
             PyTuple::new(py, all)?,
             kwargs,
         )?;

@@ -4,16 +4,19 @@
 //! its own. Twisted finds a Deferred: it calls `addBoth()`, and goes on while the Deferred fires. [`super::task`] knows it.
 
 mod future;
+mod iterator;
+mod spare;
+
+pub use spare::obtain;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use pyo3::{PyTraverseError, PyVisit};
 
 use super::failure::{cancelled_error, is_cancellation, is_failure};
 use super::task::TwistedTask;
 use super::wake::{go_on, schedule};
 use crate::py::cell::{Flag, StateCell};
-use crate::py::{call, coroutine, names};
+use crate::py::{call, names, objects};
 use crate::runtime::LoopCore;
 use crate::runtime::done::Callback;
 use crate::runtime::state::Item;
@@ -23,6 +26,8 @@ enum Phase {
     New,
     /// Yielded; nobody has said yet how he waits.
     Offered,
+    /// The same, and among the Deferred's callbacks already.
+    Listed,
     /// A task waits.
     InTask,
     /// A coroutine that Twisted drives waits, by our driver.
@@ -36,6 +41,8 @@ enum Phase {
 }
 
 struct Inner {
+    /// None from when its value was taken.
+    deferred: Option<Py<PyAny>>,
     callback: Option<Callback>,
     more: Vec<Callback>,
     event_loop: Option<Py<PyAny>>,
@@ -44,6 +51,11 @@ struct Inner {
     /// What the Deferred fired with, a Failure perhaps.
     outcome: Option<Py<PyAny>>,
     cancel_message: Option<Py<PyAny>>,
+    /// What stood among the Deferred's callbacks for it, and is to do so again. It holds the awaiter in turn: that must not last
+    /// longer than from firing to going on, or an abandoned awaiter would be there until the next collection.
+    entry: Option<Py<PyTuple>>,
+    /// Its method `add_done_callback`, if it is one that serves again; it holds the awaiter, too.
+    adder: Option<Py<PyAny>>,
 }
 
 /// What comes of going on.
@@ -56,7 +68,6 @@ enum Step<'py> {
 /// One `await` of one Deferred.
 #[pyclass(frozen, module = "interloop._core")]
 pub struct DeferredAwaiter {
-    deferred: Py<PyAny>,
     inner: StateCell<Inner>,
     phase: Flag<Phase>,
     blocking: Flag<Option<bool>>,
@@ -64,31 +75,34 @@ pub struct DeferredAwaiter {
     requested: Flag<bool>,
     /// Whether it was made by `await`, and not for a Deferred that was yielded.
     awaited: Flag<bool>,
+    /// Where the entry is that was made here.
+    entry_address: Flag<usize>,
+    /// Whether it has served before.
+    serves_again: Flag<bool>,
 }
 
 impl DeferredAwaiter {
     #[inline]
     pub fn new(deferred: Py<PyAny>) -> Self {
         DeferredAwaiter {
-            deferred,
             inner: StateCell::new(Inner {
+                deferred: Some(deferred),
                 callback: None,
                 more: Vec::new(),
                 event_loop: None,
                 driver: None,
                 outcome: None,
                 cancel_message: None,
+                entry: None,
+                adder: None,
             }),
             phase: Flag::new(Phase::New),
             blocking: Flag::new(None),
             requested: Flag::new(false),
             awaited: Flag::new(false),
+            entry_address: Flag::new(0),
+            serves_again: Flag::new(false),
         }
-    }
-
-    #[inline]
-    pub fn is_in_task(&self) -> bool {
-        self.phase.get() == Phase::InTask
     }
 
     #[inline]
@@ -101,9 +115,27 @@ impl DeferredAwaiter {
         self.awaited.get()
     }
 
+    /// The Deferred; None once it has given what that fired with.
     #[inline]
-    pub fn deferred<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
-        self.deferred.bind(py)
+    pub fn deferred<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.inner
+            .with(py, |inner, refs| {
+                inner.deferred.as_ref().map(|deferred| refs.clone(deferred))
+            })
+            .map(|deferred| deferred.into_bound(py))
+    }
+
+    /// The loop of the task that waits.
+    #[inline]
+    fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.inner
+            .with(py, |inner, refs| {
+                inner
+                    .event_loop
+                    .as_ref()
+                    .map(|event_loop| refs.clone(event_loop))
+            })
+            .map(|event_loop| event_loop.into_bound(py))
     }
 
     /// Has `driver` go on with what the Deferred fires with. Answers that if it has fired already.
@@ -114,10 +146,12 @@ impl DeferredAwaiter {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         let awaiter = slf.get();
-        awaiter.phase.set(Phase::Offered);
-        Self::add_both(slf)?;
-        if awaiter.phase.get() == Phase::Fired {
-            return Ok(awaiter.take_outcome(py));
+        if awaiter.phase.get() != Phase::Listed {
+            awaiter.phase.set(Phase::Offered);
+            Self::add_both(slf)?;
+            if awaiter.phase.get() == Phase::Fired {
+                return Ok(awaiter.take_outcome(py));
+            }
         }
         awaiter.phase.set(Phase::InTwisted);
         let driver = driver.clone().unbind();
@@ -141,7 +175,14 @@ impl DeferredAwaiter {
         let awaiter = slf.get();
         let outcome = match awaiter.phase.get() {
             Phase::New => {
-                let ready = awaiter.ready(py)?;
+                let deferred = awaiter.awaited_deferred(py)?;
+                if is_plain(&deferred)? && !is_called(&deferred)? {
+                    Self::list(slf, &deferred)?;
+                    awaiter.phase.set(Phase::Listed);
+                    awaiter.blocking.set(Some(true));
+                    return Ok(Step::Yield);
+                }
+                let ready = ready(&deferred)?;
                 // Which CancelledError it is to be, only the driver can say.
                 let Some(result) = ready.filter(|result| !is_cancellation(result)) else {
                     awaiter.phase.set(Phase::Offered);
@@ -151,7 +192,7 @@ impl DeferredAwaiter {
                 result
             }
             // Nothing has happened: it goes on waiting.
-            Phase::Offered | Phase::InTask | Phase::InTwisted => {
+            Phase::Offered | Phase::Listed | Phase::InTask | Phase::InTwisted => {
                 awaiter.blocking.set(Some(true));
                 return Ok(Step::Yield);
             }
@@ -160,6 +201,7 @@ impl DeferredAwaiter {
                 Some(outcome) => outcome,
                 None => {
                     awaiter.phase.set(Phase::Over);
+                    awaiter.is_for_nobody(py);
                     return Err(awaiter.cancelled(py));
                 }
             },
@@ -170,24 +212,44 @@ impl DeferredAwaiter {
             }
         };
         awaiter.phase.set(Phase::Over);
-        awaiter.deliver(py, outcome).map(Step::Return)
+        match awaiter.deliver(py, outcome) {
+            Ok(value) => {
+                Self::spare(slf);
+                Ok(Step::Return(value))
+            }
+            Err(error) => {
+                awaiter.is_for_nobody(py);
+                Err(error)
+            }
+        }
     }
 
     #[inline]
     fn add_both(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let deferred = slf.get().deferred.bind(py);
-        if deferred.get_type().is(&names::TWISTED_DEFERRED.get(py)?)
-            && !deferred.getattr(pyo3::intern!(py, "called"))?.is_truthy()?
-        {
-            // As Twisted itself does it where it matters.
-            let call = (slf, PyTuple::empty(py), names::NO_KEYWORDS.get(py)?).into_pyobject(py)?;
-            let callbacks = deferred.getattr(pyo3::intern!(py, "_callbacks"))?;
-            callbacks.cast::<PyList>()?.append((&call, &call))?;
-            return Ok(());
+        let deferred = slf.get().awaited_deferred(slf.py())?;
+        if is_plain(&deferred)? && !is_called(&deferred)? {
+            return Self::list(slf, &deferred);
         }
-        call::call_method1(deferred, pyo3::intern!(py, "addBoth"), slf.as_any())?;
+        call::call_method1(&deferred, pyo3::intern!(slf.py(), "addBoth"), slf.as_any())?;
         Ok(())
+    }
+
+    /// `deferred.addBoth(self)`, as Twisted itself does it where it matters. For a plain one that has not fired.
+    #[inline]
+    fn list<'py>(slf: &Bound<'py, Self>, deferred: &Bound<'py, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let entry = Self::entry(slf)?;
+        let callbacks = objects::generic_getattr(deferred, pyo3::intern!(py, "_callbacks"))?;
+        callbacks.cast::<PyList>()?.append(entry)
+    }
+
+    #[inline]
+    fn awaited_deferred<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.deferred(py).ok_or_else(|| {
+            pyo3::exceptions::PyRuntimeError::new_err(
+                "cannot reuse already awaited Deferred.__await__()",
+            )
+        })
     }
 
     #[inline]
@@ -223,7 +285,7 @@ impl DeferredAwaiter {
             return Ok(outcome);
         }
         let given = (
-            &self.deferred,
+            self.deferred(py),
             &outcome,
             self.requested.get(),
             self.take_message(py),
@@ -240,18 +302,6 @@ impl DeferredAwaiter {
     #[cold]
     fn cancelled(&self, py: Python<'_>) -> PyErr {
         cancelled_error(py, self.take_message(py))
-    }
-
-    /// The Deferred's result, if it has one that nobody holds back.
-    #[inline]
-    fn ready<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let deferred = self.deferred.bind(py);
-        if !deferred.getattr(pyo3::intern!(py, "called"))?.is_truthy()?
-            || deferred.getattr(pyo3::intern!(py, "paused"))?.is_truthy()?
-        {
-            return Ok(None);
-        }
-        deferred.getattr(pyo3::intern!(py, "result")).map(Some)
     }
 
     /// The Deferred has fired. Answers what the next callback gets: after a task the same, so that each who awaits the
@@ -276,6 +326,11 @@ impl DeferredAwaiter {
                 awaiter.give(py, result.clone().unbind());
                 Ok(None)
             }
+            // Whoever it was yielded to has not come yet, and will find the result.
+            Phase::Listed => {
+                awaiter.give(py, result.clone().unbind());
+                Ok(Some(result.clone()))
+            }
             Phase::InTwisted => {
                 let driver = awaiter.inner.with(py, |inner, _| inner.driver.take());
                 if let Some(driver) = driver {
@@ -297,26 +352,36 @@ impl DeferredAwaiter {
         })
     }
 
+    /// Has a task that waits go on with `result`, as [`Self::fired`] does; false if it is no task, or that is not sure to work.
+    #[inline]
+    pub fn tell_task(slf: &Bound<'_, Self>, result: &Bound<'_, PyAny>) -> bool {
+        let py = slf.py();
+        let awaiter = slf.get();
+        if awaiter.phase.get() != Phase::InTask {
+            return false;
+        }
+        let Some(event_loop) = awaiter.event_loop(py) else {
+            return false;
+        };
+        let Some(ours) = told_here(&event_loop).filter(|ours| ours.check_closed().is_ok()) else {
+            return false;
+        };
+        awaiter.give(py, result.clone().unbind());
+        ours.push(py, Item::Wake(slf.clone().into_any().unbind(), go_on));
+        true
+    }
+
     /// Has the task that waits go on, in a turn of its own.
     #[inline]
     fn wake(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        let event_loop = slf.get().inner.with(py, |inner, refs| {
-            inner
-                .event_loop
-                .as_ref()
-                .map(|event_loop| refs.clone(event_loop))
-        });
-        let Some(event_loop) = event_loop.map(|event_loop| event_loop.into_bound(py)) else {
+        let Some(event_loop) = slf.get().event_loop(py) else {
             return Ok(());
         };
-        if let Ok(core) = event_loop.cast::<LoopCore>() {
-            let ours = core.get();
-            if !ours.is_debug() && !ours.is_elsewhere(py) {
-                ours.check_closed()?;
-                ours.push(py, Item::Wake(slf.clone().into_any().unbind(), go_on));
-                return Ok(());
-            }
+        if let Some(ours) = told_here(&event_loop) {
+            ours.check_closed()?;
+            ours.push(py, Item::Wake(slf.clone().into_any().unbind(), go_on));
+            return Ok(());
         }
         let (first, more) = slf.get().take_callbacks(py);
         for (callback, context) in first.into_iter().chain(more) {
@@ -326,91 +391,32 @@ impl DeferredAwaiter {
     }
 }
 
-// The iterator.
-#[pymethods]
-impl DeferredAwaiter {
-    fn __await__<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
-        slf
-    }
+/// A loop of ours, in its thread and not in debug mode: a task can be told without a handle.
+#[inline]
+fn told_here<'a>(event_loop: &'a Bound<'_, PyAny>) -> Option<&'a LoopCore> {
+    let ours = event_loop.cast::<LoopCore>().ok()?.get();
+    (!ours.is_debug() && !ours.is_elsewhere(event_loop.py())).then_some(ours)
+}
 
-    fn __iter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
-        slf
-    }
+/// Whether it is a Deferred of Twisted's own class, whose methods are known.
+#[inline]
+pub fn is_plain(deferred: &Bound<'_, PyAny>) -> PyResult<bool> {
+    names::TWISTED_DEFERRED.is_class_of(deferred)
+}
 
-    #[inline]
-    fn __next__<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match Self::step(slf, slf.py().None().bind(slf.py()))? {
-            Step::Yield => Ok(Some(slf.clone().into_any())),
-            // To end without an exception means the same.
-            Step::Return(value) if value.is_none() => Ok(None),
-            Step::Return(value) => Err(coroutine::finish(&value)),
-        }
-    }
+/// Whether a Deferred of that class has fired.
+#[inline]
+fn is_called(deferred: &Bound<'_, PyAny>) -> PyResult<bool> {
+    objects::generic_getattr(deferred, pyo3::intern!(deferred.py(), "called"))?.is_truthy()
+}
 
-    /// As a generator's.
-    #[pyo3(signature = (value, /))]
-    fn send<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        match Self::step(slf, value)? {
-            Step::Yield => Ok(slf.clone().into_any()),
-            Step::Return(value) => Err(coroutine::finish(&value)),
-        }
+/// The Deferred's result, if it has one that nobody holds back.
+fn ready<'py>(deferred: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = deferred.py();
+    if !deferred.getattr(pyo3::intern!(py, "called"))?.is_truthy()?
+        || deferred.getattr(pyo3::intern!(py, "paused"))?.is_truthy()?
+    {
+        return Ok(None);
     }
-
-    /// As a generator's.
-    #[pyo3(signature = (typ, val=None, tb=None, /))]
-    fn throw<'py>(
-        slf: &Bound<'py, Self>,
-        typ: &Bound<'py, PyAny>,
-        val: Option<&Bound<'py, PyAny>>,
-        tb: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        Self::close(slf);
-        Err(coroutine::not_a_return(
-            slf.py(),
-            coroutine::thrown(typ, val, tb)?,
-        ))
-    }
-
-    /// As a generator's. The Deferred goes on; its result goes to who else waits.
-    fn close(slf: &Bound<'_, Self>) {
-        let awaiter = slf.get();
-        // Twisted resumes a coroutine that somebody else has closed, too: that is how its Deferred comes to an end.
-        if awaiter.phase.get() != Phase::InTwisted {
-            awaiter.phase.set(Phase::Over);
-        }
-        let callbacks = awaiter.take_callbacks(slf.py());
-        drop(callbacks);
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!("<awaiting {}>", self.deferred.bind(py).repr()?))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.deferred)?;
-        self.inner
-            .try_with(|inner| {
-                for (callback, context) in inner.callback.iter().chain(&inner.more) {
-                    visit.call(callback)?;
-                    visit.call(context.as_ref())?;
-                }
-                visit.call(inner.event_loop.as_ref())?;
-                visit.call(inner.driver.as_ref())?;
-                visit.call(inner.outcome.as_ref())?;
-                visit.call(inner.cancel_message.as_ref())
-            })
-            .unwrap_or(Ok(()))
-    }
-
-    fn __clear__(&self, py: Python<'_>) {
-        let callbacks = self.take_callbacks(py);
-        let rest = self.inner.with(py, |inner, _| {
-            (
-                inner.event_loop.take(),
-                inner.driver.take(),
-                inner.outcome.take(),
-            )
-        });
-        drop((callbacks, rest));
-    }
+    deferred.getattr(pyo3::intern!(py, "result")).map(Some)
 }
