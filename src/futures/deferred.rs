@@ -21,7 +21,8 @@ impl NoArguments for Await {
 }
 
 /// Who waits for a Deferred's result. None: Twisted's own is to give it. True: nobody, or a task that has been told. An awaiter:
-/// it is to be told by [`fire`]. In these cases the Deferred counts as called, and the rest is up to the caller.
+/// it is to be told by [`fire`]. In these cases the Deferred counts as called and as chained to nothing, and the rest is up to the
+/// caller. The class has values for these two names: the interpreter writes them no quicker than it is done here.
 struct WhoWaits;
 
 impl ThreeArguments for WhoWaits {
@@ -58,6 +59,8 @@ impl ThreeArguments for WhoWaits {
             return others();
         }
         objects::generic_setattr(deferred, called, Some(&PyBool::new(py, true)))?;
+        let nothing = py.None().into_bound(py);
+        objects::generic_setattr(deferred, intern!(py, "_chainedTo"), Some(&nothing))?;
         let Some((entry, awaiter)) = waits else {
             return nobody();
         };

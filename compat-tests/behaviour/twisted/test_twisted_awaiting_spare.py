@@ -381,3 +381,17 @@ def test_debug_mode_names_who_fired_it(kind, program):
             print([line for line in invoked if "File" in line][-1].rpartition(", in ")[2])
         """,
     ) == ["fires"]
+
+
+def test_callback_leaves_the_same_attributes(kind, program):
+    """Whoever compares two Deferreds, or prints one's attributes, sees no difference. Twisted's own tests do."""
+    assert program(
+        kind,
+        """
+        from twisted.internet.defer import Deferred, succeed
+
+        fired = Deferred()
+        fired.callback(1)
+        print(vars(fired) == vars(succeed(1)), sorted(vars(fired)))
+        """,
+    ) == ["True ['_callbacks', '_canceller', '_chainedTo', 'called', 'result']"]

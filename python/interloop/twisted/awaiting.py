@@ -80,14 +80,11 @@ def _callback(self: Any, result: object) -> None:
         except BaseException:
             # A signal's handler, right after it.
             if self.called and not hasattr(self, "result"):
-                self._canceller = self._chainedTo = None
+                self._canceller = None
                 self.result = result
             raise
         if waits is not None:
             self._canceller = None
-            # To look costs less than to write what is there already.
-            if self._chainedTo is not None:
-                self._chainedTo = None
             self.result = result
             if waits is not True:
                 fire(self, callbacks, waits, result)
